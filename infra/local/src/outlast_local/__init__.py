@@ -1,0 +1,1 @@
+"""An embedded Kafka and Postgres, and every service as a child process."""

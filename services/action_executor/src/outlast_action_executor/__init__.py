@@ -1,0 +1,1 @@
+"""Runs actions, each claimed before it is called."""

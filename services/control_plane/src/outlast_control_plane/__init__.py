@@ -1,0 +1,1 @@
+"""Runbooks, runs and identities over HTTP."""

@@ -1,0 +1,1 @@
+"""One execution's history to its next events."""

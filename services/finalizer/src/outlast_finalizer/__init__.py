@@ -1,0 +1,1 @@
+"""Run records: what happened to each execution."""

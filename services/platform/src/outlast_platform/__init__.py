@@ -1,0 +1,1 @@
+"""Findings, assets, teams: REST in, domain events out."""

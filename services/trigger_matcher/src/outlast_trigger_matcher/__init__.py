@@ -1,0 +1,1 @@
+"""Domain events to dispatches: which runbooks fire."""

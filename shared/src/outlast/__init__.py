@@ -1,0 +1,1 @@
+"""Outlast: event-driven runbook automation that does not lose its place."""

@@ -1,0 +1,269 @@
+"""Every message on our own topics. Additive only: add a field with a default, or a new version of the type.
+
+Each message is a JSON object with a `type` ("start.v1"). Unknown fields are ignored on reading. `Raw` fields are
+JSON that the reader does not look into. Instants are RFC 3339 in UTC, durations are seconds unless the name says so.
+"""
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of all messages; the tag is the type with its version."""
+
+
+class EventReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which domain event caused something: an event is known by (company, source, id)."""
+
+    source: str
+    id: str
+    type: str
+    time: datetime
+    """The event's own time, else the broker's: the frozen `now` of conditions and templates."""
+    subject: str = ""
+
+
+class RunbookReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The pinned definition of a run."""
+
+    id: str
+    name: str
+    version: int
+    sha256: str
+    """Digest of the canonical definition document."""
+
+
+class ActionError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an action failed; `code` is stable and bounded, `message` is for people."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after_seconds: float | None = None
+    path: str = ""
+    """Where in the definition, for faults of templates and conditions."""
+
+
+# ---- engine.inbox -------------------------------------------------------------------------------------------
+
+
+class Start(Message, frozen=True, kw_only=True, tag="start.v1"):
+    """Begin this execution. Sent again until the run is recorded; a run that exists answers with its state."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    payload: Raw
+    """The enriched payload: {"event", "company", "finding"?, "asset"?}."""
+    definition: Raw
+    """The canonical definition document that `runbook.sha256` names."""
+    chain: tuple[str, ...] = ()
+    """Executions whose actions caused the event, oldest first."""
+    traceparent: str = ""
+
+
+class ActivityResult(Message, frozen=True, kw_only=True, tag="activity_result.v1"):
+    """What one attempt at an activity came to: an output, or an error."""
+
+    execution_id: str
+    activity_id: str
+    attempt: int
+    started_at: datetime
+    duration_ms: float
+    output: Raw | UnsetType = UNSET
+    fold: Raw | UnsetType = UNSET
+    """A JSON object whose members are laid into the payload for the actions that follow."""
+    error: ActionError | None = None
+    resolved: str = ""
+    """How an attempt of unknown outcome was resolved: "retried", "looked_up", "failed"; "" if it was known."""
+
+
+class Recorded(Message, frozen=True, kw_only=True, tag="recorded.v1"):
+    """The finalizer has these executions' records; also on `executions.recorded`."""
+
+    executions: tuple[str, ...]
+
+
+class Probe(Message, frozen=True, kw_only=True, tag="probe.v1"):
+    """Is this execution known? A known run repeats its lifecycle message and what is outstanding."""
+
+    execution_id: str
+    company_id: str
+    runbook_id: str
+    lane: int
+
+
+InboxMessage: TypeAlias = Start | ActivityResult | Recorded | Probe
+
+
+# ---- activities.<class> -------------------------------------------------------------------------------------
+
+
+class RunActivity(Message, frozen=True, kw_only=True, tag="run_activity.v1"):
+    """Run this action. Redelivered attempts are answered from the ledger."""
+
+    execution_id: str
+    activity_id: str
+    attempt: int
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    action: str
+    input: Raw
+    """The rendered config of the action."""
+    timeout_seconds: float
+    on_unknown: str = "retry"
+    """What to do when an earlier attempt's outcome is unknown and the action is not idempotent: retry | fail."""
+    chain: tuple[str, ...] = ()
+
+
+ActivityMessage: TypeAlias = RunActivity
+
+
+# ---- executions.lifecycle -----------------------------------------------------------------------------------
+
+
+class StepSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a finished run, without its input and output (those are in the history)."""
+
+    id: str
+    action: str
+    status: str
+    """success | failed | skipped"""
+    name: str = ""
+    attempts: int = 1
+    started_at: datetime | None = None
+    duration_ms: float = 0.0
+    reason: str = ""
+    """Why it was skipped."""
+    error: ActionError | None = None
+
+
+class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
+    """The first message of a run that really starts: carries the payload for the run's record."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    payload: Raw
+    chain: tuple[str, ...] = ()
+
+
+class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
+    """A run has ended. It carries all that its record needs, so that a lost `started` loses nothing."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    status: str
+    """success | failed | partial | skipped | cancelled"""
+    steps: tuple[StepSummary, ...]
+    payload: Raw
+    chain: tuple[str, ...] = ()
+    error: ActionError | None = None
+    """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""
+
+
+class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
+    """The answer to a probe for an execution that the engine does not know; the matcher sends the start again."""
+
+    execution_id: str
+    company_id: str
+    runbook_id: str
+    lane: int
+
+
+LifecycleMessage: TypeAlias = Started | Finished | Unknown
+
+
+# ---- compacted topics ---------------------------------------------------------------------------------------
+
+
+class Head(Message, frozen=True, kw_only=True, tag="head.v1"):
+    """The state of a compacted topic (key `head`): a reader is ready when it holds this revision."""
+
+    revision: int
+    count: int
+
+
+class Definition(Message, frozen=True, kw_only=True, tag="definition.v1"):
+    """The current version of one runbook (`runbooks.definitions`, key company/runbook)."""
+
+    company_id: str
+    runbook: RunbookReference
+    is_active: bool
+    is_deleted: bool = False
+    revision: int
+    definition: Raw
+
+
+class Producer(Message, frozen=True, kw_only=True, tag="producer.v1"):
+    """A producer of domain events: its topic, its CloudEvents sources, the companies it may speak for."""
+
+    name: str
+    topic: str
+    companies: tuple[str, ...]
+    """Company ids; ("*",) for a producer that is ours and speaks for all."""
+    is_revoked: bool = False
+    revision: int
+
+
+class Identity(Message, frozen=True, kw_only=True, tag="identity.v1"):
+    """An API key as its SHA-256, never the key itself."""
+
+    id: str
+    key_sha256: str
+    name: str
+    company_id: str
+    """"" for a platform administrator, who belongs to none."""
+    role: str
+    """remediation_owner | soc_analyst | security_engineer | platform_administrator | service"""
+    scopes: tuple[str, ...] = ()
+    is_revoked: bool = False
+    revision: int
+
+
+class CatalogueAction(Message, frozen=True, kw_only=True, tag="catalogue_action.v1"):
+    """An action type that executors can run (`actions.catalogue`, key = the type's name)."""
+
+    name: str
+    action_class: str
+    """notify | finding | itsm | platform | flow"""
+    summary: str
+    config_schema: Raw
+    example: Raw
+    is_idempotent: bool
+    undo: str = ""
+    """The action type that undoes it, "" if nothing does."""
+    distribution: str = "outlast"
+
+
+class EngineStatus(Message, frozen=True, kw_only=True, tag="engine_status.v1"):
+    """Whether an engine instance can take durable work (`engine.status`, key = instance)."""
+
+    instance: str
+    state: str
+    """up | down"""
+    at: datetime
+
+
+CompactedMessage: TypeAlias = Head | Definition | Producer | Identity | CatalogueAction | EngineStatus

@@ -1,0 +1,86 @@
+"""The topics, their owners and how they are kept. contracts/channels says the same for people; a test compares.
+
+`lanes` topics are co-partitioned: their partition counts are equal and never change.
+"""
+
+from dataclasses import dataclass, field
+
+from outlast.limits import MESSAGE_BYTES_MAX
+
+DAY_MS = 24 * 60 * 60 * 1000
+ACTION_CLASSES = ("notify", "finding", "itsm", "platform")
+
+PLATFORM_EVENTS = "platform.core.events"
+API_EVENTS = "platform.api.events"
+ENGINE_INBOX = "engine.inbox"
+LIFECYCLE = "executions.lifecycle"
+RECORDED = "executions.recorded"
+DEFINITIONS = "runbooks.definitions"
+PRODUCERS = "producers"
+IDENTITIES = "identities"
+CATALOGUE = "actions.catalogue"
+ENGINE_STATUS = "engine.status"
+
+
+def activities(action_class: str) -> str:
+    """The topic of one class of activities."""
+    return f"activities.{action_class}"
+
+
+def producer_topic(producer: str) -> str:
+    """The topic that one producer of domain events writes to."""
+    return f"platform.{producer}.events"
+
+
+def dead_letters(service: str) -> str:
+    """The one dead-letter topic of a service."""
+    return f"{service}.dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as contracts/ has it. `partitions` None = as the broker's default (8; 4 on the embedded one)."""
+
+    name: str
+    owner: str
+    partitions: int | None = None
+    is_compacted: bool = False
+    retention_ms: int = 7 * DAY_MS
+    extra: dict[str, str] = field(default_factory=dict[str, str])
+
+    def config(self) -> dict[str, str]:
+        """Topic-level settings. Broker time, because deciders take their `now` from it."""
+        cleanup = (
+            {"cleanup.policy": "compact"}
+            if self.is_compacted
+            else {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        )
+        return {
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MESSAGE_BYTES_MAX),
+            **cleanup,
+            **self.extra,
+        }
+
+
+SERVICES = ("platform", "trigger_matcher", "engine", "action_executor", "finalizer", "control_plane")
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(PLATFORM_EVENTS, "platform"),
+    Topic(API_EVENTS, "control_plane"),
+    Topic(ENGINE_INBOX, "engine"),
+    *(Topic(activities(name), "engine") for name in ACTION_CLASSES),
+    Topic(LIFECYCLE, "engine"),
+    Topic(RECORDED, "finalizer"),
+    Topic(DEFINITIONS, "control_plane", partitions=1, is_compacted=True),
+    Topic(PRODUCERS, "control_plane", partitions=1, is_compacted=True),
+    Topic(IDENTITIES, "control_plane", partitions=1, is_compacted=True),
+    Topic(CATALOGUE, "action_executor", partitions=1, is_compacted=True),
+    Topic(ENGINE_STATUS, "engine", partitions=1, is_compacted=True),
+    *(Topic(dead_letters(name), name, retention_ms=30 * DAY_MS) for name in SERVICES),
+)
+
+
+def producer(name: str) -> Topic:
+    """The topic of a producer that is not ours, as it is created when the producer is registered."""
+    return Topic(producer_topic(name), name)

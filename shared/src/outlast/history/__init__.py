@@ -1,0 +1,1 @@
+"""The events that happened to one execution: stored for ever, the truth about it."""

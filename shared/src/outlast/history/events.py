@@ -1,0 +1,106 @@
+"""Stored for ever: add types and fields with defaults, never change one.
+
+The type is a string with a version. `Recorded` puts an event in its place: sequences count 1, 2, 3 … without gaps
+within one execution, and `at` is the broker's time of the message that caused it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from outlast.contracts.messages import ActionError, EventReference, RunbookReference
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """Base of all history events."""
+
+
+class WorkflowStarted(HistoryEvent, frozen=True, kw_only=True, tag="workflow_started.v1"):
+    """The run began, on this definition, with this payload."""
+
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    payload: Raw
+    engine_version: str
+    chain: tuple[str, ...] = ()
+    traceparent: str = ""
+
+
+class ActivityScheduled(HistoryEvent, frozen=True, kw_only=True, tag="activity_scheduled.v1"):
+    """This attempt at an action is to be run with this rendered input."""
+
+    activity_id: str
+    action: str
+    action_class: str
+    attempt: int
+    input: Raw
+    timeout_seconds: float
+    on_unknown: str = "retry"
+
+
+class ActivityCompleted(HistoryEvent, frozen=True, kw_only=True, tag="activity_completed.v1"):
+    """An action succeeded. Flow actions, which the interpreter settles itself, have no ActivityScheduled before it."""
+
+    activity_id: str
+    attempt: int
+    started_at: datetime
+    duration_ms: float
+    output: Raw | UnsetType = UNSET
+    fold: Raw | UnsetType = UNSET
+    resolved: str = ""
+
+
+class ActivityFailed(HistoryEvent, frozen=True, kw_only=True, tag="activity_failed.v1"):
+    """An action failed: outside, or before it could be scheduled (a template, a condition)."""
+
+    activity_id: str
+    attempt: int
+    started_at: datetime
+    duration_ms: float
+    error: ActionError
+    resolved: str = ""
+
+
+class ActivitySkipped(HistoryEvent, frozen=True, kw_only=True, tag="activity_skipped.v1"):
+    """An action's `when` was false."""
+
+    activity_id: str
+    reason: str
+
+
+class WorkflowCompleted(HistoryEvent, frozen=True, kw_only=True, tag="workflow_completed.v1"):
+    """The run ended by itself: success, partial or skipped."""
+
+    status: str
+
+
+class WorkflowFailed(HistoryEvent, frozen=True, kw_only=True, tag="workflow_failed.v1"):
+    """The run ended in failure; `error` where it was not a step that failed."""
+
+    error: ActionError | None = None
+
+
+Event: TypeAlias = (
+    WorkflowStarted
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivitySkipped
+    | WorkflowCompleted
+    | WorkflowFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One event in its place in one execution's history."""
+
+    sequence: int
+    at: datetime
+    event: Event

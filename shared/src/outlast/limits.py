@@ -1,0 +1,36 @@
+"""Every bound of the product, by name. A queue, loop, retry, batch or payload without a line here is a bug."""
+
+BATCH_MAX = 2_000
+"""Messages that one turn of a loop takes."""
+EVENT_BYTES_MAX = 256 * 1024
+"""A domain event as it arrives, envelope and data together."""
+PAYLOAD_BYTES_MAX = 1024 * 1024
+"""An enriched payload."""
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Any message on our own topics (`max.message.bytes`)."""
+OUTPUT_BYTES_MAX = 128 * 1024
+"""An action's output that can be referred to by later templates."""
+RENDERED_INPUT_BYTES_MAX = 512 * 1024
+"""An action's rendered input."""
+DEFINITION_BYTES_MAX = 256 * 1024
+"""A runbook's canonical document."""
+UNFINISHED_MAX = 1_000
+"""Activities that one executor holds per partition before it pauses the partition."""
+CALLS_IN_FLIGHT_MAX = 256
+"""Actions that one executor runs at the same time."""
+CALLS_PER_DESTINATION_MAX = 64
+"""Actions at the same time to one host and port."""
+CALLS_PER_COMPANY_MAX = 128
+"""Actions at the same time for one company."""
+ACTIVITY_TIMEOUT_SECONDS_MAX = 600
+ACTIVITY_TIMEOUT_SECONDS_DEFAULT = 30
+POISON_ACQUISITIONS_MAX = 3
+"""Acquisitions at one offset without progress before the partition is read one message at a time."""
+OPEN_PAGE_MAX = 500
+"""Open runs re-derived in one page after the broker's data was lost."""
+RECORDED_IDS_MAX = 2_000
+"""Execution ids in one `recorded` message."""
+LOOKUP_IDS_MAX = 1_000
+"""Findings and assets asked for in one look-up."""
+CHAIN_DEPTH_MAX = 3
+"""How many executions may cause each other in one causal chain."""
