@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from outlast.limits import MESSAGE_BYTES_MAX
 
@@ -84,3 +85,17 @@ TOPICS: tuple[Topic, ...] = (
 def producer(name: str) -> Topic:
     """The topic of a producer that is not ours, as it is created when the producer is registered."""
     return Topic(producer_topic(name), name)
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Claim(NamedTuple):
+    """A partition that the group has given us, and which incarnation of the topic it belongs to."""
+
+    at: TopicPartition
+    topic_id: str

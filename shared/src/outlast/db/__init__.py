@@ -1,0 +1,1 @@
+"""Postgres: pools, migrations, the fenced partition row, the outbox."""
