@@ -1,0 +1,103 @@
+"""Every service of the product: its command, its settings, its ports."""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from outlast_local.layout import RunFolder
+from outlast_local.ports import Ports
+from outlast_local.processes import Program
+
+READY_TIMEOUT_SECONDS = 1.0
+# ours, not the services': they refuse settings they do not know
+LAUNCHER_SETTINGS = {
+    "OUTLAST_RUN_DIR",
+    "OUTLAST_PORT_BASE",
+    "OUTLAST_HOME",
+    "OUTLAST_TEST_SERVERS",
+    "OUTLAST_TEST_RUN_DIR",
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """One deployable. The number gives its ports and never changes."""
+
+    name: str
+    number: int
+    has_api: bool = False
+
+    @property
+    def database_variable(self) -> str:
+        """The setting that holds its DSN."""
+        return f"{self.name.upper()}_DATABASE_URL"
+
+
+SERVICES = (
+    Service("platform", 0, has_api=True),
+    Service("control_plane", 1, has_api=True),
+    Service("trigger_matcher", 2),
+    Service("engine", 3),
+    Service("action_executor", 4),
+    Service("finalizer", 5),
+)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where Kafka and Postgres are: embedded, or the user's own. No DSN for a service means: not chosen."""
+
+    kafka_bootstrap: str
+    databases: dict[str, str]
+
+
+def api_urls(ports: Ports) -> dict[str, str]:
+    """Service name -> the address of its API."""
+    return {s.name: f"http://127.0.0.1:{ports.api(s.number)}" for s in SERVICES if s.has_api}
+
+
+def service_programs(folder: RunFolder, ports: Ports, servers: Servers) -> tuple[Program, ...]:
+    """Every service as the supervisor runs it."""
+    return tuple(_program(service, folder, ports, servers) for service in SERVICES)
+
+
+def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers) -> Program:
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_SETTINGS}
+    environment.setdefault("PMAP_RUNBOOK_ENGINE", "workflow")
+    environment |= {
+        "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap,
+        service.database_variable: servers.databases[service.name],
+        "OUTLAST_HEALTH_PORT": str(ports.health(service.number)),
+        "OUTLAST_INSTANCE": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for name, url in api_urls(ports).items():
+        environment[f"{name.upper()}_URL"] = url
+    if service.has_api:
+        environment["OUTLAST_HTTP_PORT"] = str(ports.api(service.number))
+    health = f"http://127.0.0.1:{ports.health(service.number)}"
+    links = {"health": health, "metrics": f"{health}/metrics"}
+    if service.has_api:
+        links["api"] = api_urls(ports)[service.name]
+    return Program(
+        name=service.name,
+        command=(sys.executable, "-m", f"outlast_{service.name}"),
+        environment=environment,
+        ready=lambda: answers_ready(f"{health}/readyz"),
+        folder=folder.root,
+        stop_grace_seconds=15,
+        health_port=ports.health(service.number),
+        links=links,
+    )
+
+
+def answers_ready(url: str) -> bool:
+    """Whether the address answers 200 within a second; no proxy of the user's stands between."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=READY_TIMEOUT_SECONDS) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
