@@ -1,0 +1,1 @@
+"""What makes a process of the parts: settings, logs, metrics, health, the loop, the service."""

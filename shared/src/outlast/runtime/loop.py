@@ -1,0 +1,360 @@
+"""The loop: poll, load, decide, commit, emit. The same in every service; a service brings its `Work`.
+
+One turn takes what is there, decides over it, commits the result together with the consumers' offsets in one
+transaction under the partitions' fences, and sends what the committed result calls for. What goes wrong:
+
+- a message that cannot be read or decided goes to the dead-letter topic, which is flushed before the offset moves;
+- a row that the database will not take: the batch is halved until the one message is found, which is dead-lettered;
+- a message that kills the process: after a few acquisitions at one offset the partition is read one message at a
+  time, each attempt counted before it begins, and the message is dead-lettered when the attempts are used up;
+- the database or a look-up is away before anything was committed: the same messages are tried again, later;
+- a fence, or a COMMIT of unknown outcome: everything touched is forgotten and the partitions are asked for anew.
+
+What the last batch had to say is flushed before the next one commits (`pending`, see outlast.db.fence).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from outlast import limits
+from outlast.contracts.topics import Claim, TopicPartition
+from outlast.db.fence import Fence, Move, Owned
+from outlast.errors import DataRejected, Fenced, OutlastError, TransientError
+from outlast.messaging.dead_letter import dead_letter
+from outlast.messaging.ports import Outgoing, Received, Sink, Source
+from outlast.runtime.logging import get_logger
+from outlast.runtime.metrics import LoopMetrics
+
+POLL_SECONDS = 1.0
+PAUSE_SECONDS_MIN = 0.05
+PAUSE_SECONDS_MAX = 2.0
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one batch came to: what to store, what to say when it is stored, what could not be read."""
+
+    changes: object
+    """The service's own value, handed back to `Work.commit`."""
+    outgoing: list[Outgoing] = field(default_factory=list[Outgoing])
+    pending: dict[TopicPartition, list[str]] = field(default_factory=dict[TopicPartition, list[str]])
+    """Ids whose messages are in `outgoing`, by the partition that a later owner would derive them for."""
+    dead: list[tuple[Received, Exception]] = field(default_factory=list[tuple[Received, Exception]])
+
+
+class Work(Protocol):
+    """What one service does with its messages. Nothing is sent here; nothing is stored but in `commit`."""
+
+    async def decide(self, messages: Sequence[Received]) -> Turn:
+        """Load what the messages touch and decide. TransientError: try the same messages again."""
+        ...
+
+    async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
+        """One transaction: `moves` first, then the changes. Fenced, DataRejected, or TransientError (unknown)."""
+        ...
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Drop every cached state of these partitions: their truth may have moved on."""
+        ...
+
+    async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
+        """What these ids have to say, derived from what is stored."""
+        ...
+
+    async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
+        """Ids of this partition after `after` that may have something to say, in order; empty at the end."""
+        ...
+
+
+@dataclass(slots=True)
+class _Partition:
+    epoch: int
+    next_offset: int
+    rederive_after: str | None
+    is_suspect: bool
+    """Acquired again and again at this offset: read one message at a time until it moves."""
+
+
+class FencedLoop:
+    """Drives one `Work` over one source. It is the source's owner (outlast.messaging.ports.Owner)."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        name: str,
+        fence: Fence,
+        work: Work,
+        sink: Sink,
+        metrics: LoopMetrics,
+        batch_max: int = limits.BATCH_MAX,
+    ) -> None:
+        self._service = service
+        self._name = name
+        self._fence = fence
+        self._work = work
+        self._sink = sink
+        self._metrics = metrics
+        self._batch_max = batch_max
+        self._owned: dict[TopicPartition, _Partition] = {}
+        self._inherited: list[Owned] = []
+        self._held: Sequence[Received] = ()
+        self._unflushed: list[Outgoing] = []
+        self._has_pending: set[TopicPartition] = set()
+        self._pause_seconds = 0.0
+        self._must_rejoin = False
+        self._source: Source | None = None
+
+    def attach(self, source: Source) -> None:
+        """The source whose owner this loop is; once, before the first turn."""
+        self._source = source
+
+    @property
+    def source(self) -> Source:
+        """The attached source."""
+        assert self._source is not None, "attach() a source first"
+        return self._source
+
+    @property
+    def owned(self) -> Collection[TopicPartition]:
+        """The partitions owned now."""
+        return self._owned.keys()
+
+    # ---- the source asks -------------------------------------------------------------------------------------
+
+    async def acquire(self, claims: Sequence[Claim]) -> Mapping[TopicPartition, int]:
+        """Become the owner of these partitions and say where to start each."""
+        self._work.forget([claim.at for claim in claims])
+        acquired = await self._fence.acquire(claims)
+        for each in acquired:
+            is_suspect = each.acquisitions >= limits.POISON_ACQUISITIONS_MAX
+            self._owned[each.at] = _Partition(each.epoch, each.next_offset, each.rederive_after, is_suspect)
+            self._metrics.acquired()
+            log.info("partition_acquired", loop=self._name, topic=each.at.topic, partition=each.at.partition,
+                     epoch=each.epoch, offset=each.next_offset, pending=len(each.pending),
+                     is_suspect=is_suspect)  # fmt: skip
+        self._inherited += acquired
+        return {each.at: each.next_offset for each in acquired}
+
+    async def release(self, partitions: Collection[TopicPartition]) -> None:
+        """These belong to somebody else, or to nobody."""
+        gone = set(partitions)
+        self._work.forget(gone)
+        for at in gone:
+            self._owned.pop(at, None)
+        self._has_pending -= gone
+        self._inherited = [each for each in self._inherited if each.at not in gone]
+        self._held = [message for message in self._held if message.at not in gone]
+
+    # ---- turning ---------------------------------------------------------------------------------------------
+
+    async def run(self, is_stopping: Callable[[], bool], wait: Callable[[float], Awaitable[object]]) -> None:
+        """Turn until told to stop, then say what is left to say and close. `wait` sleeps, or wakes at the stop."""
+        while not is_stopping():
+            pause_seconds = await self.turn(POLL_SECONDS)
+            if pause_seconds:
+                await wait(pause_seconds)
+        try:
+            await self._settle()
+            await self._go_idle()
+        except OutlastError as fault:
+            log.warning("stopped_with_unsent", loop=self._name, error=str(fault))
+        await self.source.close()
+
+    async def turn(self, timeout_seconds: float = 0.0) -> float:
+        """One turn. Returns how long to pause before the next: 0 unless something is away."""
+        try:
+            if self._must_rejoin:
+                await self._rejoin()
+            messages = self._held or await self.source.poll(self._limit(), timeout_seconds)
+            await self._derive_inherited()
+            self._held = [m for m in messages if self._is_next_or_later(m)]
+            if self._held:
+                await self._process(self._held)
+                self._held = ()
+            else:
+                await self._settle()
+                await self._go_idle()
+            await self._rederive_page()
+        except Fenced as fault:
+            self._metrics.fenced()
+            log.warning("fenced", loop=self._name, error=str(fault))
+            self._must_rejoin = True
+        except TransientError as fault:
+            self._metrics.paused()
+            log.warning("paused", loop=self._name, error=str(fault))
+            self._work.forget(list(self._owned))
+            return self._back_off()
+        self._pause_seconds = 0.0
+        return 0.0
+
+    def _limit(self) -> int:
+        return 1 if any(each.is_suspect for each in self._owned.values()) else self._batch_max
+
+    def _is_next_or_later(self, message: Received) -> bool:
+        owned = self._owned.get(message.at)
+        return owned is not None and message.offset >= owned.next_offset
+
+    def _back_off(self) -> float:
+        doubled = min(max(self._pause_seconds * 2, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
+        self._pause_seconds = doubled
+        return doubled
+
+    async def _rejoin(self) -> None:
+        partitions = list(self._owned)
+        await self.release(partitions)
+        self._held = ()
+        await self.source.rejoin()
+        self._must_rejoin = False
+
+    # ---- one batch -------------------------------------------------------------------------------------------
+
+    async def _process(self, messages: Sequence[Received]) -> None:
+        """Decide, commit and emit; halve the batch around a message that the database or the decider refuses."""
+        if await self._is_poison(messages):
+            return
+        with self._metrics.deciding():
+            try:
+                turn = await self._work.decide(messages)
+            except OutlastError:
+                raise
+            except Exception as fault:  # noqa: BLE001 a bug in a decider must not stop the partition
+                await self._split(messages, fault)
+                return
+        try:
+            await self._store(messages, turn)
+        except DataRejected as fault:
+            await self._split(messages, fault)
+            return
+        self._emit(turn)
+
+    async def _store(self, messages: Sequence[Received], turn: Turn) -> None:
+        await self._settle()
+        if turn.dead:
+            await self._bury(turn.dead)
+        moves = self._moves(messages, turn)
+        with self._metrics.committing():
+            try:
+                await self._work.commit(turn, moves)
+            except TransientError:
+                self._must_rejoin = True  # the outcome of the COMMIT is unknown: acquire again and reload
+                raise
+        for move in moves:
+            owned = self._owned[move.at]
+            owned.next_offset, owned.is_suspect = move.next_offset, False
+            if move.pending:
+                self._has_pending.add(move.at)
+            else:
+                self._has_pending.discard(move.at)
+        self._metrics.consumed(len(messages))
+
+    def _moves(self, messages: Sequence[Received], turn: Turn) -> list[Move]:
+        """The offsets to move, and `pending` also for partitions that the batch speaks for without reading them."""
+        upto: dict[TopicPartition, int] = {}
+        for message in messages:
+            upto[message.at] = message.offset + 1
+        moves: list[Move] = []
+        for at in upto:
+            owned = self._owned.get(at)
+            if owned is None:
+                raise Fenced(f"expected to own {at}, but it was released")
+            moves.append(Move(at, owned.epoch, owned.next_offset, upto[at], tuple(turn.pending.get(at, ()))))
+        return moves
+
+    def _emit(self, turn: Turn) -> None:
+        if turn.outgoing:
+            self._unflushed = turn.outgoing
+            self._sink.send(turn.outgoing)
+            self._metrics.emitted(len(turn.outgoing))
+
+    async def _settle(self) -> None:
+        """All that the last batch said is delivered, or is sent again."""
+        if not self._unflushed:
+            return
+        with self._metrics.flushing():
+            try:
+                await self._sink.flush()
+            except TransientError:
+                self._sink.send(self._unflushed)
+                raise
+        self._unflushed = []
+
+    async def _go_idle(self) -> None:
+        if self._has_pending:
+            await self._fence.clear_pending({at: self._owned[at].epoch for at in self._has_pending})
+            self._has_pending.clear()
+        self.source.position({at: each.next_offset for at, each in self._owned.items()})
+
+    # ---- what goes wrong with messages -----------------------------------------------------------------------
+
+    async def _split(self, messages: Sequence[Received], fault: Exception) -> None:
+        self._work.forget(list(self._owned))
+        if len(messages) == 1:
+            log.error("dead_lettered", loop=self._name, topic=messages[0].topic, partition=messages[0].partition,
+                      offset=messages[0].offset, error=f"{type(fault).__name__}: {fault}")  # fmt: skip
+            empty = await self._work.decide(())
+            empty.dead.append((messages[0], fault))
+            await self._store(messages, empty)
+            return
+        self._metrics.bisected()
+        middle = len(messages) // 2
+        await self._process(messages[:middle])
+        await self._process(messages[middle:])
+
+    async def _bury(self, dead: Sequence[tuple[Received, Exception]]) -> None:
+        for message, fault in dead:
+            self._metrics.buried(type(fault).__name__)
+            self._sink.send([dead_letter(self._service, message, fault)])
+        await self._sink.flush()
+
+    async def _is_poison(self, messages: Sequence[Received]) -> bool:
+        """True when the message was dead-lettered because every attempt at it killed the process."""
+        first = messages[0]
+        owned = self._owned[first.at]
+        if not owned.is_suspect or len(messages) > 1:
+            return False
+        attempt = await self._fence.count_attempt(first.at, owned.epoch)
+        if attempt <= limits.POISON_ACQUISITIONS_MAX:
+            return False
+        await self._split(messages, Poison(f"{attempt - 1} attempts ended with the death of the process"))
+        return True
+
+    # ---- saying again ----------------------------------------------------------------------------------------
+
+    async def _derive_inherited(self) -> None:
+        """What the previous owner's last batch may not have said."""
+        while self._inherited:
+            each = self._inherited[-1]
+            if each.pending:
+                self._say_again(await self._work.derive(each.at, each.pending))
+                await self._settle()
+                self._has_pending.add(each.at)
+            self._inherited.pop()
+
+    async def _rederive_page(self) -> None:
+        """One page of the walk over everything outstanding, after the broker's data was lost."""
+        for at, owned in self._owned.items():
+            if owned.rederive_after is None:
+                continue
+            page = await self._work.outstanding_page(at, owned.rederive_after, limits.OPEN_PAGE_MAX)
+            await self._settle()
+            if page:
+                self._say_again(await self._work.derive(at, page))
+                await self._settle()
+            after = page[-1] if page else None
+            await self._fence.store_rederived(at, owned.epoch, after)
+            owned.rederive_after = after
+            return
+
+    def _say_again(self, outgoing: list[Outgoing]) -> None:
+        self._metrics.derived(len(outgoing))
+        if outgoing:
+            self._unflushed = [*self._unflushed, *outgoing]
+            self._sink.send(outgoing)
+
+
+class Poison(Exception):
+    """A message whose every attempt ended with the death of the process."""
