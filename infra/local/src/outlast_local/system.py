@@ -91,7 +91,7 @@ async def _stop_with(owner_pid: int, supervisor: Supervisor) -> None:
 
 
 def ensure_topics(bootstrap: str) -> None:
-    """Create the topics of contracts/ that do not exist: a consumer that subscribes first finds them minutes later."""
+    """Create the missing topics of contracts/: a consumer that subscribes first finds them minutes later."""
     from outlast.messaging import topics
 
     topics.ensure_topics(bootstrap)
