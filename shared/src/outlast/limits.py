@@ -34,3 +34,27 @@ LOOKUP_IDS_MAX = 1_000
 """Findings and assets asked for in one look-up."""
 CHAIN_DEPTH_MAX = 3
 """How many executions may cause each other in one causal chain."""
+DEFINITION_DEPTH_MAX = 40
+"""Nesting of a runbook's document, lists and objects together."""
+CONDITION_DEPTH_MAX = 16
+"""Nesting of groups in one condition tree."""
+CONDITION_LEAVES_MAX = 500
+"""Leaves of one condition tree."""
+RULES_MAX = 50
+"""Rules of one runbook."""
+ACTIONS_MAX = 200
+"""Actions of one runbook, those inside branches included."""
+BRANCH_DEPTH_MAX = 8
+"""`when` actions inside `when` actions."""
+TEMPLATE_VALUE_BYTES_MAX = 64 * 1024
+"""A template's source, and what it renders to."""
+EXPRESSION_CHARACTERS_MAX = 4_096
+"""One `{{ expression }}`."""
+EXPRESSION_DEPTH_MAX = 50
+"""Nesting of one expression."""
+TEMPLATE_WORK_MAX = 1_000_000
+"""Elements and characters that the filters of one rendered value may look at."""
+INTEGER_MAX = 2**63 - 1
+"""The largest whole number that arithmetic in a template may give."""
+FAULTS_MAX = 100
+"""Faults reported for one refused definition."""
