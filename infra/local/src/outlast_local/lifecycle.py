@@ -171,6 +171,8 @@ def _stop(folder: RunFolder) -> None:
             end_group(identity)
             return
         time.sleep(POLL_SECONDS)
+    while identity is not None and identity.is_alive() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)  # the lock is free a moment before its holder is gone
 
 
 def _end_orphans(folder: RunFolder, state: SystemState) -> int:

@@ -4,12 +4,9 @@ This is what the supervisor process executes; `lifecycle` starts that process an
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from pathlib import Path
-
-import psutil
 
 from outlast_local.kafka import kafka_program
 from outlast_local.layout import RunFolder
@@ -20,6 +17,8 @@ from outlast_local.processes import Identity, Program
 from outlast_local.services import SERVICES, Servers, api_urls, service_programs
 from outlast_local.state import Phase, SystemState, write_state
 from outlast_local.supervisor import Supervisor
+
+OWNER_POLL_SECONDS = 1.0
 
 
 def supervise(folder: RunFolder, *, servers_only: bool, owner_pid: int | None) -> int:
@@ -85,8 +84,9 @@ async def _supervise(folder: RunFolder, state: SystemState, owner_pid: int | Non
 
 async def _stop_with(owner_pid: int, supervisor: Supervisor) -> None:
     """End the system with its owner: no test run, however it dies, leaves servers behind."""
-    with contextlib.suppress(psutil.Error):
-        await asyncio.to_thread(psutil.Process(owner_pid).wait)
+    owner = Identity.of(owner_pid)
+    while owner is not None and owner.is_alive():  # noqa: ASYNC110 - another process sets no event of ours
+        await asyncio.sleep(OWNER_POLL_SECONDS)
     supervisor.stop()
 
 
