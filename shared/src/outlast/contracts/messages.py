@@ -115,6 +115,8 @@ class RunActivity(Message, frozen=True, kw_only=True, tag="run_activity.v1"):
     runbook: RunbookReference
     event: EventReference
     action: str
+    action_class: str = ""
+    """notify | finding | itsm | platform: which topic it travels on."""
     input: Raw
     """The rendered config of the action."""
     timeout_seconds: float
@@ -177,7 +179,8 @@ class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
     status: str
     """success | failed | partial | skipped | cancelled"""
     steps: tuple[StepSummary, ...]
-    payload: Raw
+    payload: Raw | UnsetType = UNSET
+    """Given unless a `started` message with it is known to be delivered."""
     chain: tuple[str, ...] = ()
     error: ActionError | None = None
     """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""

@@ -45,7 +45,8 @@ class ActivityScheduled(HistoryEvent, frozen=True, kw_only=True, tag="activity_s
 
 
 class ActivityCompleted(HistoryEvent, frozen=True, kw_only=True, tag="activity_completed.v1"):
-    """An action succeeded. Flow actions, which the interpreter settles itself, have no ActivityScheduled before it."""
+    """An action succeeded. `action` and its class are given where the interpreter settled it itself (flow actions),
+    because then no ActivityScheduled stands before it."""
 
     activity_id: str
     attempt: int
@@ -54,6 +55,8 @@ class ActivityCompleted(HistoryEvent, frozen=True, kw_only=True, tag="activity_c
     output: Raw | UnsetType = UNSET
     fold: Raw | UnsetType = UNSET
     resolved: str = ""
+    action: str = ""
+    action_class: str = ""
 
 
 class ActivityFailed(HistoryEvent, frozen=True, kw_only=True, tag="activity_failed.v1"):
@@ -65,12 +68,16 @@ class ActivityFailed(HistoryEvent, frozen=True, kw_only=True, tag="activity_fail
     duration_ms: float
     error: ActionError
     resolved: str = ""
+    action: str = ""
+    action_class: str = ""
 
 
 class ActivitySkipped(HistoryEvent, frozen=True, kw_only=True, tag="activity_skipped.v1"):
     """An action's `when` was false."""
 
     activity_id: str
+    action: str
+    action_class: str
     reason: str
 
 

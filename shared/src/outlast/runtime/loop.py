@@ -13,7 +13,7 @@ transaction under the partitions' fences, and sends what the committed result ca
 What the last batch had to say is flushed before the next one commits (`pending`, see outlast.db.fence).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,6 +90,7 @@ class FencedLoop:
         work: Work,
         sink: Sink,
         metrics: LoopMetrics,
+        monotonic: Callable[[], float],
         batch_max: int = limits.BATCH_MAX,
     ) -> None:
         self._service = service
@@ -98,7 +99,10 @@ class FencedLoop:
         self._work = work
         self._sink = sink
         self._metrics = metrics
+        self._monotonic = monotonic
         self._batch_max = batch_max
+        self.turned_at = monotonic()
+        """When the last turn ended, for liveness: a loop that only finds things away still turns."""
         self._owned: dict[TopicPartition, _Partition] = {}
         self._inherited: list[Owned] = []
         self._held: Sequence[Received] = ()
@@ -151,12 +155,8 @@ class FencedLoop:
 
     # ---- turning ---------------------------------------------------------------------------------------------
 
-    async def run(self, is_stopping: Callable[[], bool], wait: Callable[[float], Awaitable[object]]) -> None:
-        """Turn until told to stop, then say what is left to say and close. `wait` sleeps, or wakes at the stop."""
-        while not is_stopping():
-            pause_seconds = await self.turn(POLL_SECONDS)
-            if pause_seconds:
-                await wait(pause_seconds)
+    async def finish(self) -> None:
+        """Say what is left to say, and leave the group."""
         try:
             await self._settle()
             await self._go_idle()
@@ -166,6 +166,11 @@ class FencedLoop:
 
     async def turn(self, timeout_seconds: float = 0.0) -> float:
         """One turn. Returns how long to pause before the next: 0 unless something is away."""
+        pause_seconds = await self._turn(timeout_seconds)
+        self.turned_at = self._monotonic()
+        return pause_seconds
+
+    async def _turn(self, timeout_seconds: float) -> float:
         try:
             if self._must_rejoin:
                 await self._rejoin()

@@ -1,0 +1,37 @@
+-- name: load_histories
+-- Every event of these executions, in order; the bounds let the planner pass over weeks.
+select execution_id, seq, at, data
+from history
+where execution_id = any($1::uuid[]) and execution_id between $2::uuid and $3::uuid
+order by execution_id, seq;
+
+-- name: load_definitions
+-- The bodies of these definitions.
+select sha256, body from definitions where sha256 = any($1::text[]);
+
+-- name: add_definitions
+-- Keep each body once.
+insert into definitions (sha256, body)
+select * from unnest($1::text[], $2::bytea[]) on conflict do nothing;
+
+-- name: append_history
+-- The batch's events; a duplicate (execution, seq) means that somebody else wrote it: a fence.
+insert into history (execution_id, seq, at, type, data)
+select * from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::text[], $5::bytea[]);
+
+-- name: open_runs
+-- Runs that began.
+insert into open (partition, execution_id, company_id, runbook_id, runbook_name, started_at)
+select * from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+on conflict do nothing;
+
+-- name: close_runs
+-- Runs whose record is safe with the finalizer.
+delete from open o using unnest($1::int[], $2::uuid[]) as r(partition, execution_id)
+where o.partition = r.partition and o.execution_id = r.execution_id;
+
+-- name: open_page
+-- Open runs of one partition after a given id, in order.
+select execution_id from open
+where partition = $1 and execution_id > $2::uuid
+order by execution_id limit $3;

@@ -1,0 +1,134 @@
+"""The engine's rows: histories, definitions, open runs, committed with the offsets in one transaction."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+
+from outlast import ids
+from outlast.db import fence
+from outlast.db.fence import Move
+from outlast.db.pool import classified, transaction
+from outlast.db.queries import load_queries
+from outlast.errors import Fenced
+from outlast.history import codec
+from outlast.history.events import Recorded
+
+LOOP = "engine.inbox"
+NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run that began."""
+
+    execution_id: str
+    company_id: str
+    runbook_id: str
+    runbook_name: str
+    started_at: datetime
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one batch adds: events in order, new definitions, runs that began, runs that are recorded."""
+
+    events: list[tuple[str, Recorded]] = field(default_factory=list[tuple[str, Recorded]])
+    definitions: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    opened: list[Opened] = field(default_factory=list[Opened])
+    closed: list[str] = field(default_factory=list[str])
+
+
+class EngineStore(Protocol):
+    """What the engine's loop needs of its database."""
+
+    async def load(self, execution_ids: Collection[str]) -> Mapping[str, Sequence[Recorded]]:
+        """The histories of these executions; those without any are absent."""
+        ...
+
+    async def definitions(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """The bodies of these definitions; unknown ones are absent."""
+        ...
+
+    async def commit(self, changes: Changes, moves: Sequence[Move]) -> None:
+        """All of it in one transaction, offsets first. Fenced, DataRejected, TransientError (outcome unknown)."""
+        ...
+
+    async def open_page(self, partition: int, after: str, page_max: int) -> Sequence[str]:
+        """Open runs of a partition after `after` ("" for the first page), in order."""
+        ...
+
+
+class PostgresEngineStore:
+    """The engine's schema."""
+
+    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+        self._pool = pool
+        self._queries = load_queries("outlast_engine")
+
+    async def load(self, execution_ids: Collection[str]) -> Mapping[str, Sequence[Recorded]]:
+        """The histories of these executions."""
+        if not execution_ids:
+            return {}
+        async with classified():
+            rows = await self._pool.fetch(
+                self._queries["load_histories"], list(execution_ids), min(execution_ids), max(execution_ids)
+            )
+        histories: dict[str, list[Recorded]] = {}
+        for row in rows:
+            recorded = Recorded(row["seq"], row["at"], codec.decode(row["data"]))
+            histories.setdefault(str(row["execution_id"]), []).append(recorded)
+        return histories
+
+    async def definitions(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """The bodies of these definitions."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["load_definitions"], list(digests))
+        return {row["sha256"]: row["body"] for row in rows}
+
+    async def commit(self, changes: Changes, moves: Sequence[Move]) -> None:
+        """All of it in one transaction, offsets first."""
+        async with transaction(self._pool) as connection:
+            await fence.move(connection, LOOP, moves)
+            if changes.definitions:
+                await connection.execute(
+                    self._queries["add_definitions"],
+                    list(changes.definitions),
+                    list(changes.definitions.values()),
+                )
+            if changes.events:
+                await self._append(connection, changes.events)
+            if changes.opened:
+                await connection.execute(
+                    self._queries["open_runs"],
+                    [ids.engine_partition(each.execution_id) for each in changes.opened],
+                    [each.execution_id for each in changes.opened],
+                    [each.company_id for each in changes.opened],
+                    [each.runbook_id for each in changes.opened],
+                    [each.runbook_name for each in changes.opened],
+                    [each.started_at for each in changes.opened],
+                )
+            if changes.closed:
+                partitions = [ids.engine_partition(each) for each in changes.closed]
+                await connection.execute(self._queries["close_runs"], partitions, changes.closed)
+
+    async def _append(self, connection: asyncpg.Connection[Any], events: list[tuple[str, Recorded]]) -> None:
+        try:
+            await connection.execute(
+                self._queries["append_history"],
+                [execution_id for execution_id, _ in events],
+                [recorded.sequence for _, recorded in events],
+                [recorded.at for _, recorded in events],
+                [codec.type_of(recorded.event) for _, recorded in events],
+                [codec.encode(recorded.event) for _, recorded in events],
+            )
+        except asyncpg.UniqueViolationError as fault:
+            raise Fenced(f"expected to be the only writer of these histories: {fault}") from fault
+
+    async def open_page(self, partition: int, after: str, page_max: int) -> Sequence[str]:
+        """Open runs of a partition after `after`, in order."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["open_page"], partition, after or NO_ID, page_max)
+        return [str(row["execution_id"]) for row in rows]

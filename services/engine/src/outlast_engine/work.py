@@ -1,0 +1,213 @@
+"""The engine's work: fold each run, decide over its messages, say what the stored events call for."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from outlast import ids
+from outlast.contracts.messages import ActivityResult, Probe, Recorded, Start
+from outlast.contracts.topics import TopicPartition
+from outlast.db.fence import Move
+from outlast.errors import ContractError
+from outlast.execution.decide import Rejection, decide
+from outlast.execution.evolve import fold
+from outlast.execution.outstanding import outstanding
+from outlast.execution.state import Execution
+from outlast.history.events import WorkflowCompleted
+from outlast.messaging.ports import Outgoing, Received
+from outlast.runbooks.definition import Runbook
+from outlast.runbooks.pinned import load_pinned
+from outlast.runtime.logging import get_logger
+from outlast.runtime.loop import Turn
+from outlast_engine import inbound, metrics
+from outlast_engine.inbound import Input
+from outlast_engine.outbound import to_outgoing, unknown
+from outlast_engine.store import Changes, EngineStore, Opened
+
+STATES_MAX = 100_000
+"""Runs kept in memory; the oldest are folded again from their history when a message comes for them."""
+DEFINITIONS_MAX = 10_000
+
+log = get_logger(__name__)
+
+
+class EngineWork:
+    """What the loop drives (outlast.runtime.loop.Work)."""
+
+    def __init__(self, store: EngineStore) -> None:
+        self._store = store
+        self._states: dict[str, Execution] = {}
+        self._runbooks: dict[str, Runbook | None] = {}
+        self._stored_definitions: set[str] = set()
+
+    async def decide(self, messages: Sequence[Received]) -> Turn:
+        """Load what the messages touch and decide over them in order."""
+        changes = Changes()
+        turn = Turn(changes)
+        inputs = self._read(messages, turn)
+        await self._load_states(_named(inputs))
+        await self._load_runbooks(inputs)
+        before = {name: state.sequence for name, state in self._touched(inputs).items()}
+        answered: dict[str, int] = {}
+        for each in inputs:
+            self._decide_one(each, changes, turn, before, answered)
+        self._say(changes, turn, before, answered)
+        return turn
+
+    async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
+        """Store the batch, then forget the runs that are recorded."""
+        changes = turn.changes
+        assert isinstance(changes, Changes)
+        await self._store.commit(changes, moves)
+        self._stored_definitions.update(changes.definitions)
+        for execution_id in changes.closed:
+            self._states.pop(execution_id, None)
+        _count(changes, self._states)
+        metrics.STATES_CACHED.set(len(self._states))
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Drop the states of these partitions."""
+        numbers = {at.partition for at in partitions}
+        gone = [each for each in self._states if ids.engine_partition(each) in numbers]
+        for execution_id in gone:
+            del self._states[execution_id]
+
+    async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
+        """Everything that these runs still have to say."""
+        await self._load_states(pending)
+        outgoing: list[Outgoing] = []
+        for execution_id in pending:
+            outgoing += self._outstanding(self._states[execution_id], 0)
+        return outgoing
+
+    async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
+        """Open runs of the partition, in order."""
+        return await self._store.open_page(at.partition, after, page_max)
+
+    # ---- reading and loading ---------------------------------------------------------------------------------
+
+    def _read(self, messages: Sequence[Received], turn: Turn) -> list[Input]:
+        inputs: list[Input] = []
+        for received in messages:
+            try:
+                inputs.append(inbound.read(received))
+            except ContractError as fault:
+                turn.dead.append((received, fault))
+        return inputs
+
+    async def _load_states(self, execution_ids: Iterable[str]) -> None:
+        """Fold every run that is not in memory; one without a history gets the empty state."""
+        missing = {each for each in execution_ids if each not in self._states}
+        if not missing:
+            return
+        while len(self._states) + len(missing) > STATES_MAX and self._states:
+            del self._states[next(iter(self._states))]
+        histories = await self._store.load(missing)
+        for execution_id in missing:
+            history = histories.get(execution_id, ())
+            self._states[execution_id] = fold(execution_id, history)
+        metrics.REPLAYED.inc(len(histories))
+
+    async def _load_runbooks(self, inputs: Iterable[Input]) -> None:
+        """Have the pinned definition of every run at hand: from the start message, or from the store."""
+        needed: set[str] = set()
+        for each in inputs:
+            if isinstance(each.message, Start):
+                digest = each.message.runbook.sha256
+                if digest not in self._runbooks:
+                    self._keep_runbook(digest, bytes(each.message.definition))
+            elif isinstance(each.message, ActivityResult):
+                started = self._states[each.message.execution_id].started
+                if started is not None and started.runbook.sha256 not in self._runbooks:
+                    needed.add(started.runbook.sha256)
+        if needed:
+            bodies = await self._store.definitions(needed)
+            for digest, body in bodies.items():
+                self._keep_runbook(digest, body)
+
+    def _keep_runbook(self, digest: str, body: bytes) -> None:
+        if len(self._runbooks) >= DEFINITIONS_MAX:
+            self._runbooks.clear()
+        try:
+            self._runbooks[digest] = load_pinned(body)
+        except Exception as fault:  # noqa: BLE001 whatever is wrong with a stored document fails its runs, not the loop
+            log.error("definition_unreadable", sha256=digest, error=f"{type(fault).__name__}: {fault}")
+            self._runbooks[digest] = None
+
+    def _touched(self, inputs: Iterable[Input]) -> dict[str, Execution]:
+        return {
+            each.message.execution_id: self._states[each.message.execution_id]
+            for each in inputs
+            if not isinstance(each.message, Recorded)
+        }
+
+    # ---- deciding --------------------------------------------------------------------------------------------
+
+    def _decide_one(
+        self, each: Input, changes: Changes, turn: Turn, before: dict[str, int], answered: dict[str, int]
+    ) -> None:
+        message = each.message
+        match message:
+            case Start() | ActivityResult():
+                state = self._states[message.execution_id]
+                digest = message.runbook.sha256 if isinstance(message, Start) else _pinned(state)
+                decision = decide(state, self._runbooks.get(digest), message, each.at)
+                if isinstance(decision, Rejection):
+                    metrics.REJECTED.labels(decision.reason).inc()
+                    if isinstance(message, Start):
+                        answered[message.execution_id] = 0  # a duplicate is answered, never met with silence
+                    return
+                changes.events += [(message.execution_id, recorded) for recorded in decision]
+                if isinstance(message, Start):
+                    self._open(message, each.at, changes)
+                turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+            case Recorded():
+                changes.closed += message.executions
+            case Probe():
+                if self._states[message.execution_id].started is None:
+                    turn.outgoing.append(unknown(message))
+                else:
+                    answered[message.execution_id] = 0
+                turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+
+    def _open(self, start: Start, at: datetime, changes: Changes) -> None:
+        if start.runbook.sha256 not in self._stored_definitions:
+            changes.definitions[start.runbook.sha256] = bytes(start.definition)
+        opened = Opened(start.execution_id, start.company_id, start.runbook.id, start.runbook.name, at)
+        changes.opened.append(opened)
+
+    def _say(self, changes: Changes, turn: Turn, before: dict[str, int], answered: dict[str, int]) -> None:
+        """What the new events call for, and the whole answer where somebody asked again."""
+        changed = dict.fromkeys(execution_id for execution_id, _ in changes.events)
+        for execution_id in changed:
+            after = answered.pop(execution_id, before[execution_id])
+            turn.outgoing += self._outstanding(self._states[execution_id], after)
+        for execution_id in answered:
+            turn.outgoing += self._outstanding(self._states[execution_id], 0)
+
+    def _outstanding(self, state: Execution, after_sequence: int) -> list[Outgoing]:
+        if state.started is None:
+            return []
+        traceparent = state.started.traceparent
+        return [to_outgoing(command, traceparent) for command in outstanding(state, after_sequence)]
+
+
+def _named(inputs: Iterable[Input]) -> set[str]:
+    return {each.message.execution_id for each in inputs if not isinstance(each.message, Recorded)}
+
+
+def _pinned(state: Execution) -> str:
+    return "" if state.started is None else state.started.runbook.sha256
+
+
+def _count(changes: Changes, states: dict[str, Execution]) -> None:
+    metrics.HISTORY_EVENTS.inc(len(changes.events))
+    for execution_id, recorded in changes.events:
+        state = states.get(execution_id)
+        if state is None or state.ended is not recorded.event:
+            continue
+        ended = state.ended
+        metrics.EXECUTIONS_ENDED.labels(ended.status if isinstance(ended, WorkflowCompleted) else "failed").inc()
+        if state.started_at is not None and state.ended_at is not None:
+            metrics.LIVE_SECONDS.observe((state.ended_at - state.started_at).total_seconds())
+    if changes.opened:
+        metrics.EXECUTIONS_STARTED.labels("workflow").inc(len(changes.opened))

@@ -1,0 +1,40 @@
+"""Composition root: the only module that constructs clients."""
+
+from outlast.clock import SystemClock
+from outlast.contracts import topics
+from outlast.db.fence import PostgresFence
+from outlast.db.migrate import migrate, migration_files
+from outlast.db.pool import connect_pool
+from outlast.messaging.kafka import KafkaSink, KafkaSource
+from outlast.runtime.health import Health
+from outlast.runtime.loop import FencedLoop
+from outlast.runtime.loop_settings import LoopSettings
+from outlast.runtime.loops import run_loop
+from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.service import App, Stop
+from outlast_finalizer.store import LOOP, PostgresFinalizerStore
+from outlast_finalizer.work import FinalizerWork
+
+
+async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
+    """The finalizer: one loop over the lifecycle of executions."""
+    clock = SystemClock()
+    pool = await connect_pool(settings.database_url, "records")
+    await migrate(pool, "records", migration_files("outlast_finalizer"))
+    instance = f"finalizer-{settings.process.instance}"
+    sink = KafkaSink(settings.kafka, instance)
+    loop = FencedLoop(
+        service="finalizer",
+        name=LOOP,
+        fence=PostgresFence(pool, LOOP),
+        work=FinalizerWork(PostgresFinalizerStore(pool)),
+        sink=sink,
+        metrics=LoopMetrics(LOOP),
+        monotonic=clock.monotonic,
+    )
+    loop.attach(
+        KafkaSource(settings.kafka, "outlast.finalizer", instance, [topics.LIFECYCLE], loop, client_id=instance)
+    )
+    return App(
+        tasks={"loop": run_loop(loop, "loop", health, stop, clock.monotonic)}, closers=[sink.close, pool.close]
+    )

@@ -1,0 +1,1 @@
+"""The finalizer's decisions, pure."""

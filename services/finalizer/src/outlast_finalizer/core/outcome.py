@@ -1,0 +1,50 @@
+"""What a batch of lifecycle messages says about each run: the latest word wins, by (rank, seq)."""
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import UNSET
+
+from outlast.contracts.messages import Finished, LifecycleMessage, Started
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run as it is to be recorded. `payload`, `steps`, `error` are JSON."""
+
+    execution_id: str
+    message: Started | Finished
+    status: str
+    payload: bytes | None
+    steps: bytes | None
+    error: bytes | None
+
+
+def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
+    """One row a run, in the order of ids, so that two writers lock rows in the same order."""
+    rows: dict[str, RunRow] = {}
+    for message in messages:
+        if not isinstance(message, Started | Finished):
+            continue
+        present = rows.get(message.execution_id)
+        if present is None:
+            rows[message.execution_id] = _row(message, None)
+        elif (present.message.rank, present.message.seq) < (message.rank, message.seq):
+            rows[message.execution_id] = _row(message, present.payload)
+    return [rows[execution_id] for execution_id in sorted(rows)]
+
+
+def _row(message: Started | Finished, payload: bytes | None) -> RunRow:
+    own = None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
+    if isinstance(message, Started):
+        return RunRow(
+            execution_id=message.execution_id, message=message, status="running", payload=own or payload,
+            steps=None, error=None,
+        )  # fmt: skip
+    return RunRow(
+        execution_id=message.execution_id,
+        message=message,
+        status=message.status,
+        payload=own or payload,
+        steps=msgspec.json.encode(message.steps),
+        error=None if message.error is None else msgspec.json.encode(message.error),
+    )

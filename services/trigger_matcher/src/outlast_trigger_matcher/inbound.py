@@ -1,0 +1,101 @@
+"""Bytes to domain events, checked at the door: envelope, type, data, and who may speak for which company."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from outlast import limits
+from outlast.clock import from_milliseconds
+from outlast.contracts.domain_events import decode_data
+from outlast.contracts.messages import EventReference
+from outlast.errors import ContractError
+from outlast.messaging import cloudevents
+from outlast.messaging.ports import Received
+from outlast.runtime.tracing import derived_traceparent, valid_traceparent
+from outlast_trigger_matcher.definitions import Producers
+
+
+class _EventPart(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    id: str
+    source: str
+    time: datetime
+    subject: str
+    data: Raw
+
+
+class _Company(msgspec.Struct, frozen=True):
+    id: str
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The enriched payload as it is stored and as conditions and templates read it."""
+
+    event: _EventPart
+    company: _Company
+    finding: Raw | UnsetType = UNSET
+    asset: Raw | UnsetType = UNSET
+
+
+class DomainEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event from the platform, checked."""
+
+    company_id: str
+    reference: EventReference
+    received: Received
+    received_at: datetime
+    data: Raw
+    finding_id: str
+    asset_id: str
+    traceparent: str
+    chain: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """An event is known by (company, source, id)."""
+        return (self.company_id, self.reference.source, self.reference.id)
+
+    def payload(self, finding: Raw | None = None, asset: Raw | None = None) -> bytes:
+        """The payload, with what was looked up laid in; LimitExceeded's sibling ContractError when too large."""
+        encoded = msgspec.json.encode(
+            Payload(
+                event=_EventPart(
+                    type=self.reference.type,
+                    id=self.reference.id,
+                    source=self.reference.source,
+                    time=self.reference.time,
+                    subject=self.reference.subject,
+                    data=self.data,
+                ),
+                company=_Company(self.company_id),
+                finding=UNSET if finding is None else finding,
+                asset=UNSET if asset is None else asset,
+            )
+        )
+        if len(encoded) > limits.PAYLOAD_BYTES_MAX:
+            raise ContractError(f"expected an enriched payload of at most {limits.PAYLOAD_BYTES_MAX} bytes, "
+                                f"got {len(encoded)}")  # fmt: skip
+        return encoded
+
+
+def read(received: Received, producers: Producers) -> DomainEvent:
+    """The checked event, or ContractError with the path of the first fault."""
+    event = cloudevents.parse(received)
+    producers.check(received.topic, event.company_id)
+    data = decode_data(event.type, event.data)
+    at = from_milliseconds(received.timestamp_ms)
+    return DomainEvent(
+        company_id=event.company_id,
+        reference=EventReference(
+            source=event.source, id=event.id, type=event.type, time=event.time or at, subject=event.subject or ""
+        ),
+        received=received,
+        received_at=at,
+        data=event.data,
+        finding_id=getattr(data, "finding_id", None) or "",
+        asset_id=getattr(data, "asset_id", None) or "",
+        traceparent=valid_traceparent(event.traceparent or "")
+        or derived_traceparent(event.company_id, event.source, event.id),
+        chain=event.chain,
+    )

@@ -1,0 +1,298 @@
+"""The interpreter: what happens next in a run, as events.
+
+`decide` takes a message for one run and returns the events that it causes, folding each in as it goes (what comes
+next depends on it), until an action waits for an answer or the run ends. It calls nothing, knows no clock and never
+raises for a late or double message: that is a Rejection.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias, assert_never, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from outlast import limits
+from outlast.contracts.messages import ActionError, ActivityResult, Start
+from outlast.execution.evolve import evolve
+from outlast.execution.state import Execution, Step, StepStatus
+from outlast.execution.status import FLOW, final_status
+from outlast.history.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ActivitySkipped,
+    Event,
+    Recorded,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from outlast.runbooks.conditions import Condition
+from outlast.runbooks.definition import Action, Runbook
+from outlast.runbooks.templates import TemplateFailed
+
+ENGINE_VERSION = "1"
+"""Behaviour of the interpreter that a run is pinned to; raised when deciding changes for the same history."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A decision to change nothing. `reason` is one of a bounded set, for the counter."""
+
+    reason: str
+
+
+Decision: TypeAlias = list[Recorded] | Rejection
+
+
+def decide(state: Execution, runbook: Runbook | None, message: Start | ActivityResult, at: datetime) -> Decision:
+    """The events that this message causes; `state` has them folded in already.
+
+    `runbook` None stands for a pinned definition that this release cannot read: the run fails and says so.
+    """
+    match message:
+        case Start():
+            return _start(state, runbook, message, at)
+        case ActivityResult():
+            return _settle(state, runbook, message, at)
+        case _:
+            assert_never(message)
+
+
+def _start(state: Execution, runbook: Runbook | None, start: Start, at: datetime) -> Decision:
+    if state.started is not None:
+        return Rejection("already_started")
+    turn = _Turn(state, at)
+    turn.record(
+        WorkflowStarted(
+            company_id=start.company_id,
+            runbook=start.runbook,
+            event=start.event,
+            mode=start.mode,
+            lane=start.lane,
+            payload=start.payload,
+            engine_version=ENGINE_VERSION,
+            chain=start.chain,
+            traceparent=start.traceparent,
+        )
+    )
+    turn.advance(runbook)
+    return turn.events
+
+
+def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, at: datetime) -> Decision:
+    if state.started is None:
+        return Rejection("unknown_execution")
+    if state.is_ended:
+        return Rejection("execution_ended")
+    step = state.steps.get(result.activity_id)
+    if step is None or step.status is not StepStatus.SCHEDULED:
+        return Rejection("activity_not_open")
+    if step.attempt != result.attempt:
+        return Rejection("other_attempt")
+    turn = _Turn(state, at)
+    turn.record(_outcome(result))
+    turn.advance(runbook)
+    return turn.events
+
+
+def _outcome(result: ActivityResult) -> ActivityCompleted | ActivityFailed:
+    error = result.error
+    if error is None and isinstance(result.output, Raw) and len(bytes(result.output)) > limits.OUTPUT_BYTES_MAX:
+        size = len(bytes(result.output))
+        error = ActionError(
+            code="output_too_large",
+            message=f"expected an output of at most {limits.OUTPUT_BYTES_MAX} bytes, got {size}",
+        )
+    if error is not None:
+        return ActivityFailed(
+            activity_id=result.activity_id,
+            attempt=result.attempt,
+            started_at=result.started_at,
+            duration_ms=result.duration_ms,
+            error=error,
+            resolved=result.resolved,
+        )
+    return ActivityCompleted(
+        activity_id=result.activity_id,
+        attempt=result.attempt,
+        started_at=result.started_at,
+        duration_ms=result.duration_ms,
+        output=result.output,
+        fold=result.fold,
+        resolved=result.resolved,
+    )
+
+
+class _Turn:
+    """The events of one decision, each folded in as it is made."""
+
+    def __init__(self, state: Execution, at: datetime) -> None:
+        assert state.started is not None or state.sequence == 0
+        self.state = state
+        self.at = at
+        self.events: list[Recorded] = []
+
+    def record(self, event: Event) -> None:
+        recorded = Recorded(self.state.sequence + 1, self.at, event)
+        evolve(self.state, recorded)
+        self.events.append(recorded)
+
+    def advance(self, runbook: Runbook | None) -> None:
+        """Go on until an action waits for its answer or the run has ended."""
+        if runbook is None:
+            error = ActionError(code="definition_unreadable", message="this release cannot read the pinned definition")
+            self.record(WorkflowFailed(error=error))
+            return
+        while (found := next_action(runbook.actions, self.state)) is not None:
+            if isinstance(found, Step):
+                return
+            self._begin(found)
+        self._end()
+
+    def _end(self) -> None:
+        status = final_status(self.state.steps.values())
+        self.record(WorkflowFailed() if status == "failed" else WorkflowCompleted(status=status))
+
+    # ---- one action ------------------------------------------------------------------------------------------
+
+    def _begin(self, action: Action) -> None:
+        """Skip it, settle it here, or schedule it."""
+        try:
+            if action.when is not None and not self._is_true(action.when):
+                self.record(
+                    ActivitySkipped(
+                        activity_id=action.id,
+                        action=action.type,
+                        action_class=action.action_class,
+                        reason="when_false",
+                    )
+                )
+            elif action.action_class == FLOW:
+                self._settle_flow(action)
+            else:
+                self._schedule(action)
+        except TemplateFailed as fault:
+            self._fail(action, ActionError(code="template_failed", message=fault.message, path=fault.path))
+
+    def _is_true(self, when: object) -> bool:
+        assert self.state.started is not None
+        now = self.state.started.event.time
+        if isinstance(when, Condition):
+            return when.matches(self.state.context, now)
+        value = when.render(self.state.context, now)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownVariableType,reportUnknownMemberType]
+        if not isinstance(value, bool):
+            raise TemplateFailed("when", f"expected true or false, got {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]
+        return value
+
+    def _schedule(self, action: Action) -> None:
+        assert self.state.started is not None
+        rendered = _encode(action.config.render(self.state.context, self.state.started.event.time))
+        if len(rendered) > limits.RENDERED_INPUT_BYTES_MAX:
+            limit = limits.RENDERED_INPUT_BYTES_MAX
+            message = f"expected a rendered input of at most {limit} bytes, got {len(rendered)}"
+            self._fail(action, ActionError(code="input_too_large", message=message))
+            return
+        self.record(
+            ActivityScheduled(
+                activity_id=action.id,
+                action=action.type,
+                action_class=action.action_class,
+                attempt=1,
+                input=Raw(rendered),
+                timeout_seconds=action.timeout_seconds,
+                on_unknown=action.on_unknown,
+            )
+        )
+
+    def _settle_flow(self, action: Action) -> None:
+        """Flow actions are decided here and need no executor."""
+        if action.type == "when":
+            assert action.expression is not None
+            branch = "then" if self._is_true(action.expression) else "else"
+            self._complete(action, {"branch": branch}, None)
+        elif action.type == "resolve_owner":
+            self._resolve_owner(action)
+        else:
+            message = f"this release cannot run the flow action {action.type}"
+            self._fail(action, ActionError(code="unknown_action", message=message))
+
+    def _resolve_owner(self, action: Action) -> None:
+        """The owning team that enrichment laid in; absent = failed with the path."""
+        asset = self.state.context.get("asset")
+        team = cast("dict[str, object]", asset).get("owning_team") if isinstance(asset, dict) else None
+        if team is None:
+            path = "asset" if asset is None else "asset.owning_team"
+            message = f"expected the asset's owning team, but {path} is absent"
+            self._fail(action, ActionError(code="owner_unknown", message=message, path=path))
+        else:
+            self._complete(action, {"owner": team}, {"owner": team})
+
+    def _complete(self, action: Action, output: object, folded: object) -> None:
+        self.record(
+            ActivityCompleted(
+                activity_id=action.id,
+                attempt=1,
+                started_at=self.at,
+                duration_ms=0.0,
+                output=Raw(_encode(output)),
+                fold=UNSET if folded is None else Raw(_encode(folded)),
+                action=action.type,
+                action_class=action.action_class,
+            )
+        )
+
+    def _fail(self, action: Action, error: ActionError) -> None:
+        self.record(
+            ActivityFailed(
+                activity_id=action.id,
+                attempt=1,
+                started_at=self.at,
+                duration_ms=0.0,
+                error=error,
+                action=action.type,
+                action_class=action.action_class,
+            )
+        )
+
+
+def next_action(actions: Sequence[Action], state: Execution) -> Action | Step | None:
+    """The first action without an outcome: the Action if it has not begun, its Step if it is open, None at the end.
+
+    A failed action ends the run where `continue_on_error` is false.
+    """
+    for action in actions:
+        step = state.steps.get(action.id)
+        if step is None:
+            return action
+        if step.status is StepStatus.SCHEDULED:
+            return step
+        if step.status is StepStatus.FAILED and not action.continue_on_error:
+            return None
+        if action.type == "when" and step.status is StepStatus.SUCCESS:
+            branch = action.then if cast("dict[str, object]", step.output)["branch"] == "then" else action.otherwise
+            found = next_action(branch, state)
+            if found is not None:
+                return found
+            if _is_stopped(branch, state):
+                return None
+    return None
+
+
+def _is_stopped(actions: Sequence[Action], state: Execution) -> bool:
+    """Whether a failure in here, at any depth, ends the whole run."""
+    for action in actions:
+        step = state.steps.get(action.id)
+        if step is None:
+            return False
+        if step.status is StepStatus.FAILED and not action.continue_on_error:
+            return True
+        if action.type == "when" and step.status is StepStatus.SUCCESS:
+            branch = action.then if cast("dict[str, object]", step.output)["branch"] == "then" else action.otherwise
+            if _is_stopped(branch, state):
+                return True
+    return False

@@ -1,0 +1,107 @@
+"""State and event to state: total, never refuses, the only place where a run's state changes.
+
+The state is changed in place and returned: one run's state has one owner, who evicts it whenever a commit fails,
+so nobody can see a change that was not stored; copying it per event would make long runs cost their square.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never, cast
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from outlast.execution.state import Execution, Step, StepStatus
+from outlast.history.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ActivitySkipped,
+    Recorded,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+
+
+def fold(execution_id: str, history: Iterable[Recorded]) -> Execution:
+    """The state that this history makes."""
+    state = Execution(execution_id)
+    for recorded in history:
+        evolve(state, recorded)
+    return state
+
+
+def evolve(state: Execution, recorded: Recorded) -> Execution:
+    """The state after one more event."""
+    event = recorded.event
+    match event:
+        case WorkflowStarted():
+            state.started, state.started_at = event, recorded.at
+            state.context = cast("dict[str, object]", msgspec.json.decode(event.payload))
+            state.context["steps"] = {}
+        case ActivityScheduled():
+            state.steps[event.activity_id] = Step(
+                event.activity_id,
+                StepStatus.SCHEDULED,
+                event.action,
+                event.action_class,
+                recorded.sequence,
+                scheduled=event,
+                attempt=event.attempt,
+            )
+        case ActivityCompleted():
+            _complete(state, event, recorded.sequence)
+        case ActivityFailed():
+            step = _settled(state, event, StepStatus.FAILED, recorded.sequence)
+            step.error = event.error
+        case ActivitySkipped():
+            state.steps[event.activity_id] = Step(
+                event.activity_id,
+                StepStatus.SKIPPED,
+                event.action,
+                event.action_class,
+                recorded.sequence,
+                reason=event.reason,
+            )
+        case WorkflowCompleted() | WorkflowFailed():
+            state.ended, state.ended_at = event, recorded.at
+        case _:
+            assert_never(event)
+    state.sequence = recorded.sequence
+    return state
+
+
+def _complete(state: Execution, event: ActivityCompleted, sequence: int) -> None:
+    step = _settled(state, event, StepStatus.SUCCESS, sequence)
+    step.output = _decoded(event.output)
+    steps = cast("dict[str, object]", state.context["steps"])
+    steps[event.activity_id] = {"output": step.output}
+    folded = _decoded(event.fold)
+    if isinstance(folded, dict):
+        for name, value in cast("dict[str, object]", folded).items():
+            _lay_in(state.context, name, value)
+
+
+def _lay_in(context: dict[str, object], name: str, value: object) -> None:
+    """An object is laid over the object that is there, member by member; anything else replaces it."""
+    present = context.get(name)
+    if isinstance(present, dict) and isinstance(value, dict):
+        context[name] = {**cast("dict[str, object]", present), **cast("dict[str, object]", value)}
+    else:
+        context[name] = value
+
+
+def _settled(
+    state: Execution, event: ActivityCompleted | ActivityFailed, status: StepStatus, sequence: int
+) -> Step:
+    step = state.steps.get(event.activity_id)
+    if step is None:
+        step = Step(event.activity_id, status, event.action, event.action_class, sequence)
+        state.steps[event.activity_id] = step
+    step.status, step.attempt, step.sequence = status, event.attempt, sequence
+    step.started_at, step.duration_ms = event.started_at, event.duration_ms
+    return step
+
+
+def _decoded(raw: Raw | UnsetType) -> object:
+    return None if raw is UNSET else msgspec.json.decode(cast("Raw", raw))

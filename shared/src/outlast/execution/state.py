@@ -1,0 +1,60 @@
+"""The state of one execution: the fold of its history, and nothing else."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from outlast.contracts.messages import ActionError
+from outlast.history.events import ActivityScheduled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+
+
+class StepStatus(StrEnum):
+    """Where one step stands."""
+
+    SCHEDULED = "scheduled"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(slots=True)
+class Step:
+    """One action of this run as far as it got."""
+
+    id: str
+    status: StepStatus
+    action: str
+    action_class: str
+    sequence: int
+    """Of the event that made or last changed it."""
+    scheduled: ActivityScheduled | None = None
+    """The attempt that is open or was last; None for a step that never left the interpreter."""
+    attempt: int = 1
+    started_at: datetime | None = None
+    duration_ms: float = 0.0
+    reason: str = ""
+    error: ActionError | None = None
+    output: object = None
+    """The decoded output of a success, as templates see it."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run. Only `evolve` changes it; in place, because the state of one run has one owner (see evolve)."""
+
+    id: str
+    sequence: int = 0
+    """Sequence of the last event folded in; 0 before WorkflowStarted."""
+    started: WorkflowStarted | None = None
+    started_at: datetime | None = None
+    steps: dict[str, Step] = field(default_factory=dict[str, Step])
+    """By activity id, in the order they were first mentioned."""
+    context: dict[str, object] = field(default_factory=dict[str, object])
+    """What conditions and templates read: the payload, and what steps folded in."""
+    ended: WorkflowCompleted | WorkflowFailed | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.ended is not None
