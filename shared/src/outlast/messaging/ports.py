@@ -1,6 +1,7 @@
 """What a loop needs of a broker: a source with ownership, a sink that says when everything is delivered.
 
-`kafka` implements it on a real broker, `local` in memory; `outlast.testing.broker_suite` holds both to this text.
+`kafka` implements it on a real broker, `local` in memory; `outlast.testing.broker_suite` holds both to
+this text.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -42,7 +43,9 @@ class Owner(Protocol):
     """The loop, as the source sees it: asked for start offsets when partitions are assigned."""
 
     async def acquire(self, claims: Sequence[Claim]) -> Mapping[TopicPartition, int]:
-        """Become the owner (epoch + 1) and say at which offset to start each partition. Called before any message."""
+        """Become the owner (epoch + 1) and say at which offset to start each partition. Called before any
+        message.
+        """
         ...
 
     async def release(self, partitions: Collection[TopicPartition]) -> None:
@@ -89,7 +92,7 @@ class Sink(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Wait until all that was sent is acknowledged. TransientError if some was not: send the batch again."""
+        """Wait until all that was sent is acknowledged. TransientError if some was not: send it all again."""
         ...
 
     async def partition_count(self, topic: str) -> int:

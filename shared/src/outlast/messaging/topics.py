@@ -1,0 +1,186 @@
+"""Topics on the broker: which exist, under which id, and creating from contracts/ what is missing.
+
+A topic's id is new whenever the topic is: after an operator deleted it, or after the broker lost
+everything. Offsets mean something only together with it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, TypeVar
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    NewPartitions,  # pyright: ignore[reportPrivateImportUsage] exported by the package's documentation
+    NewTopic,  # pyright: ignore[reportPrivateImportUsage]
+)
+
+from outlast.contracts.topics import TOPICS, Topic
+from outlast.errors import PermanentError, TransientError
+
+ADMIN_TIMEOUT_SECONDS = 10.0
+VISIBLE_TIMEOUT_SECONDS = 30.0
+VISIBLE_PAUSE_SECONDS = 0.02
+BROKER_DEFAULT = -1
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+_by_name: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+class TopicState(NamedTuple):
+    """One topic as the broker has it now."""
+
+    topic_id: str
+    partitions: int
+    is_served: bool
+    """Every partition has a leader."""
+
+
+def contract_of(name: str) -> Topic:
+    """The topic as contracts/ has it; one that contracts/ does not name (a producer's) gets the same
+    settings.
+    """
+    return _by_name.get(name) or Topic(name, owner="")
+
+
+class TopicAdmin:
+    """Asks and changes topics. Blocking: call it from a thread that may wait. One broker connection, kept."""
+
+    def __init__(self, bootstrap: str, client_id: str = "outlast") -> None:
+        self._client = AdminClient(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": client_id,
+                "log_level": 2,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 500,
+            }
+        )
+
+    def describe(
+        self, names: Iterable[str], timeout_seconds: float = ADMIN_TIMEOUT_SECONDS
+    ) -> dict[str, TopicState]:
+        """What of these exists. Raises TransientError when the broker does not answer in time."""
+        wanted = sorted(set(names))
+        if not wanted:
+            return {}
+        states: dict[str, TopicState] = {}
+        futures = self._client.describe_topics(TopicCollection(wanted), request_timeout=timeout_seconds)
+        for name, future in futures.items():
+            found = _result(
+                future, timeout_seconds, absent=KafkaError.UNKNOWN_TOPIC_OR_PART, what=f"to describe {name}"
+            )
+            if found is not None:
+                leaders = [partition.leader for partition in found.partitions]
+                states[name] = TopicState(str(found.topic_id), len(leaders), all(leaders))
+        return states
+
+    def ensure(
+        self,
+        topics: Sequence[Topic],
+        partitions_default: int | None = None,
+        at_least: Mapping[str, int] | None = None,
+    ) -> dict[str, TopicState]:
+        """Create what is missing, add partitions where contracts/ has more, and wait until the broker
+        serves all.
+
+        Never removes, never lessens: a topic that has more partitions than contracts/ keeps them.
+        `at_least` is how many partitions a topic is known to have had: what was addressed to them must
+        still find them.
+        """
+        floor = at_least or {}
+        wanted: dict[str, int] = {}
+        for topic in topics:
+            asked = topic.partitions or partitions_default or BROKER_DEFAULT
+            wanted[topic.name] = max(asked, floor.get(topic.name, BROKER_DEFAULT))
+        found = self.describe(wanted)
+        missing = [topic for topic in topics if topic.name not in found]
+        if missing:
+            self._create([NewTopic(t.name, wanted[t.name], -1, config=t.config()) for t in missing])
+        short = {name: wanted[name] for name, state in found.items() if state.partitions < wanted[name]}
+        if short:
+            self._grow(short)
+        return self._await_served(wanted)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete topics and what is in them. For tests and for operators; absent ones are no error."""
+        futures = self._client.delete_topics(list(names), request_timeout=ADMIN_TIMEOUT_SECONDS)
+        for name, future in futures.items():
+            _result(future, ADMIN_TIMEOUT_SECONDS, KafkaError.UNKNOWN_TOPIC_OR_PART, f"to delete {name}")
+
+    def _create(self, topics: list[NewTopic]) -> None:
+        futures = self._client.create_topics(topics, request_timeout=ADMIN_TIMEOUT_SECONDS)
+        for name, future in futures.items():
+            # somebody else may have been faster
+            _result(future, ADMIN_TIMEOUT_SECONDS, KafkaError.TOPIC_ALREADY_EXISTS, f"to create topic {name}")
+        _log.info("topics_created", topics=sorted(futures))
+
+    def _grow(self, partitions: Mapping[str, int]) -> None:
+        asked = [NewPartitions(name, count) for name, count in partitions.items()]
+        futures = self._client.create_partitions(asked, request_timeout=ADMIN_TIMEOUT_SECONDS)
+        for name, future in futures.items():
+            _result(
+                future, ADMIN_TIMEOUT_SECONDS, KafkaError.INVALID_PARTITIONS, f"to add partitions to {name}"
+            )
+        _log.info("partitions_added", topics=dict(partitions))
+
+    def _await_served(self, wanted: Mapping[str, int]) -> dict[str, TopicState]:
+        def all_served(states: Mapping[str, TopicState]) -> bool:
+            return len(states) == len(wanted) and all(
+                state.is_served and state.partitions >= wanted[name] for name, state in states.items()
+            )
+
+        return _eventually(lambda: self.describe(wanted), all_served, f"the broker to serve {sorted(wanted)}")
+
+
+def ensure_topics(
+    bootstrap: str, topics: Sequence[Topic] = TOPICS, partitions_default: int | None = None
+) -> dict[str, TopicState]:
+    """Make the topics of contracts/ exist, once, at start. Blocking; safe to call from several processes
+    at once.
+
+    Raises TransientError when no broker answers in time. A consumer that subscribes before its topic
+    exists finds it minutes later: call this first.
+    """
+    return TopicAdmin(bootstrap).ensure(topics, partitions_default)
+
+
+def _result(future: "Future[T]", timeout_seconds: float, absent: int, what: str) -> T | None:
+    """What the broker answered; None for the one error code that is an answer too."""
+    try:
+        return future.result(timeout_seconds + 1.0)
+    except TimeoutError as late:
+        raise TransientError(f"expected the broker {what} within {timeout_seconds} s") from late
+    except KafkaException as failure:
+        error: KafkaError = failure.args[0]
+        if error.code() == absent:
+            return None
+        kind = PermanentError if error.code() in _HOPELESS else TransientError
+        raise kind(f"expected the broker {what}, got {error.name()}: {error.str()}") from failure
+
+
+_HOPELESS = frozenset(
+    {
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+def _eventually(ask: Callable[[], T], is_good: Callable[[T], bool], what: str) -> T:
+    """Ask until the answer is good; TransientError after the time-out."""
+    deadline = time.monotonic() + VISIBLE_TIMEOUT_SECONDS
+    while True:
+        answer = ask()
+        if is_good(answer):
+            return answer
+        if time.monotonic() > deadline:
+            raise TransientError(f"expected {what} within {VISIBLE_TIMEOUT_SECONDS} s, got {answer}")
+        time.sleep(VISIBLE_PAUSE_SECONDS)
