@@ -45,6 +45,7 @@ $(VENV)/.ready: requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	  --only-binary :all: --require-hashes -r requirements-dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
 	  --no-deps --no-build-isolation $(addprefix -e ,$(PROJECTS))
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # pays at each start of a process
 	@touch $@
 
 .PHONY: pins
@@ -98,10 +99,14 @@ contracts: setup test-contracts ## types, schemas and examples agree
 test-lint:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+	  git ls-files -z | xargs -0 $(BIN)/check-added-large-files --enforce-all --maxkb=1024; \
+	  git ls-files -z | xargs -0 $(BIN)/detect-private-key; \
+	  git ls-files -z | xargs -0 $(BIN)/check-merge-conflict --assume-in-merge; fi
 test-types:
 	@$(BIN)/basedpyright --warnings
 test-imports:
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 test-fast:
 	@$(call pytest,-q -n $(WORKERS) $(UNIT) $(wildcard $(addprefix tests/,$(PURE_LAYERS))))
 test-unit:

@@ -177,7 +177,7 @@ class _Keeper:
             if not self._ready.done() and starts >= START_ATTEMPTS_MAX:
                 self._fail(reason)
                 return
-            pause = PAUSES_SECONDS[min(short_lives, len(PAUSES_SECONDS) - 1)]
+            pause = PAUSES_SECONDS[min(max(short_lives - 1, 0), len(PAUSES_SECONDS) - 1)]
             self._say(f"{reason}; starting again{f' in {pause} s' if pause else ''}")
             self._change(
                 condition=Condition.RESTARTING, pid=None, restarts=self._state.restarts + 1, note=reason
