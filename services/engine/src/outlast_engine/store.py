@@ -64,7 +64,7 @@ class EngineStore(Protocol):
 class PostgresEngineStore:
     """The engine's schema."""
 
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._queries = load_queries("outlast_engine")
 
@@ -114,7 +114,7 @@ class PostgresEngineStore:
                 partitions = [ids.engine_partition(each) for each in changes.closed]
                 await connection.execute(self._queries["close_runs"], partitions, changes.closed)
 
-    async def _append(self, connection: asyncpg.Connection[Any], events: list[tuple[str, Recorded]]) -> None:
+    async def _append(self, connection: "asyncpg.Connection[Any]", events: list[tuple[str, Recorded]]) -> None:
         try:
             await connection.execute(
                 self._queries["append_history"],

@@ -30,7 +30,7 @@ class FinalizerStore(Protocol):
 class PostgresFinalizerStore:
     """The finalizer's schema."""
 
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._queries = load_queries("outlast_finalizer")
 

@@ -75,7 +75,7 @@ class LanesStore(Protocol):
 class PostgresMatcherStore:
     """The matcher's schema; implements IntakeStore and LanesStore."""
 
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self._queries = load_queries("outlast_trigger_matcher")
         self._stored_definitions: set[str] = set()

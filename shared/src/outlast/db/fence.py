@@ -116,7 +116,7 @@ returning p.partition
 """
 
 
-async def acquire(connection: asyncpg.Connection[Any], loop: str, claims: Sequence[Claim]) -> list[Owned]:
+async def acquire(connection: "asyncpg.Connection[Any]", loop: str, claims: Sequence[Claim]) -> list[Owned]:
     """Raise the epoch of each partition's row, making it where there is none."""
     rows = await connection.fetch(
         _ACQUIRE,
@@ -138,7 +138,7 @@ async def acquire(connection: asyncpg.Connection[Any], loop: str, claims: Sequen
     ]
 
 
-async def move(connection: asyncpg.Connection[Any], loop: str, moves: Sequence[Move]) -> None:
+async def move(connection: "asyncpg.Connection[Any]", loop: str, moves: Sequence[Move]) -> None:
     """Move offsets; the first statement of the transaction. Fenced unless every row is as expected."""
     rows = await connection.fetch(
         _MOVE,
@@ -157,7 +157,7 @@ async def move(connection: asyncpg.Connection[Any], loop: str, moves: Sequence[M
 class PostgresFence:
     """The partition rows of one loop in a service's own schema."""
 
-    def __init__(self, pool: asyncpg.Pool[Any], loop: str) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", loop: str) -> None:
         self._pool = pool
         self._loop = loop
 
