@@ -1,13 +1,14 @@
 """The transactional outbox: what a service says to others is written with the change that says it.
 
-A writer calls `append` in its transaction, and `OutboxPublisher.wake` after the commit. The publisher sends the
-rows that are not marked, waits for every delivery report, and marks them with the id of the topic they went to.
-A crash between the two sends them again: doubles are allowed, loss is not.
+A writer calls `append` in its transaction, and `OutboxPublisher.wake` after the commit. The publisher sends
+the rows that are not marked, waits for every delivery report, and marks them with the id of the topic they
+went to. A crash between the two sends them again: doubles are allowed, loss is not.
 
 Three traps that this avoids. Serial ids are taken before the commit, so a row with a smaller id may become
-visible after one with a greater: rows are found by their mark, never by a cursor over ids. Kafka may lose all
-its data: the rows of the last seven days are kept, and those that went to another incarnation of the topic are
-sent again. Two instances may run: one publishes, under an advisory lock of the session that reads and marks.
+visible after one with a greater: rows are found by their mark, never by a cursor over ids. Kafka may lose
+all its data: the rows of the last seven days are kept, and those that went to another incarnation of the
+topic are sent again. Two instances may run: one publishes, under an advisory lock of the session that reads
+and marks.
 
 Order: rows of one key are published in the order in which they were written, provided that writers lock what
 the key names before they append (the id is then taken under that lock).
@@ -48,7 +49,7 @@ create table outbox_topics (
     topic_id text not null
 );
 """
-"""Paste into the first migration. `headers` is JSON, [[name, base64], …]; `outbox_topics` the ids last seen."""
+"""Paste into the first migration. `headers` is JSON: [[name, base64], …]."""
 
 KEPT = timedelta(days=7)
 """How long a published row can be sent again; the retention of the topics it goes to."""
@@ -110,7 +111,7 @@ class TopicIds(Protocol):
     """Asks the broker which incarnation of a topic exists."""
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """The id of each of these topics; one that does not exist is left out. TransientError: nobody answers."""
+        """The id of each of these topics; one that does not exist is left out."""
         ...
 
 
@@ -159,8 +160,23 @@ class OutboxPublisher:
         """Something was committed in this process: publish now."""
         self._woken.set()
 
-    async def run(self) -> None:
-        """Publish until cancelled; survives the loss of the database and of the broker."""
+    async def run(self, stopping: asyncio.Event | None = None) -> None:
+        """Publish until `stopping` is set (else for ever); outlives losses of the database and the broker."""
+        if stopping is None:
+            await self._run_for_ever()
+            return
+        working = asyncio.create_task(self._run_for_ever())
+        waiting = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            working.cancel()
+            waiting.cancel()
+            await asyncio.gather(working, waiting, return_exceptions=True)
+
+    async def _run_for_ever(self) -> None:
         delay_seconds = RETRY_SECONDS_FIRST
         while True:
             published_before = self.published
@@ -177,19 +193,18 @@ class OutboxPublisher:
     async def _follow(self, connection: asyncpg.Connection) -> None:
         """Wait to become the one publisher, then publish until something fails.
 
-        The lock goes with the session, or with the reset when the connection returns to the pool.
+        The lock goes with the session, which ends here: nothing else may be half done in it.
         """
         schema = await connection.fetchval("select current_schema()")
         lock = int.from_bytes(hashlib.sha256(f"outbox:{schema}".encode()).digest()[:8], "big", signed=True)
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", lock):  # noqa: ASYNC110 the lock is in the database
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", lock):  # noqa: ASYNC110
             await asyncio.sleep(LOCK_RETRY_SECONDS)
         channel = f"{_CHANNEL_PREFIX}{schema}"
         await connection.add_listener(channel, self._on_notification)
         try:
             await self._publish_for_ever(connection)
         finally:
-            if not connection.is_closed():
-                await connection.remove_listener(channel, self._on_notification)
+            connection.terminate()
 
     async def _publish_for_ever(self, connection: asyncpg.Connection) -> None:
         rows = await connection.fetch("select topic, topic_id from outbox_topics")
