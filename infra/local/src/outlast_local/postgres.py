@@ -206,9 +206,11 @@ def _data_folder(folder: RunFolder, account: Account | None) -> Path:
     data = folder.data / "postgres"
     if account is not None and not _is_reachable(folder.data):
         elsewhere = _own_folder(f"data {folder.root}", account) / "postgres"
-        elsewhere.mkdir(mode=0o700, exist_ok=True)
         if not data.is_symlink():
+            end_leftovers(elsewhere)  # of a run folder at this path that was deleted
+            shutil.rmtree(elsewhere, ignore_errors=True)
             data.symlink_to(elsewhere)
+        elsewhere.mkdir(mode=0o700, exist_ok=True)
         data = elsewhere
     data.mkdir(mode=0o700, exist_ok=True)
     if account is not None:
