@@ -60,3 +60,5 @@ async def classified() -> AsyncIterator[None]:
         raise DataRejected(str(fault)) from fault
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as fault:
         raise TransientError(f"{type(fault).__name__}: {fault}") from fault
+    except asyncpg.InternalClientError as fault:  # the driver, when a session is ended in a bad moment
+        raise TransientError(f"{type(fault).__name__}: {fault}") from fault
