@@ -20,6 +20,9 @@ def to_outgoing(command: Command, traceparent: str) -> Outgoing:
 def unknown(probe: Probe) -> Outgoing:
     """The answer to a probe for an execution that has no history."""
     message = Unknown(
-        execution_id=probe.execution_id, company_id=probe.company_id, runbook_id=probe.runbook_id, lane=probe.lane
+        execution_id=probe.execution_id,
+        company_id=probe.company_id,
+        runbook_id=probe.runbook_id,
+        lane=probe.lane,
     )
     return Outgoing(topics.LIFECYCLE, codec.encode(message), probe.execution_id.encode(), probe.lane)

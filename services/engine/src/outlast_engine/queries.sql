@@ -14,11 +14,6 @@ select sha256, body from definitions where sha256 = any($1::text[]);
 insert into definitions (sha256, body)
 select * from unnest($1::text[], $2::bytea[]) on conflict do nothing;
 
--- name: append_history
--- The batch's events; a duplicate (execution, seq) means that somebody else wrote it: a fence.
-insert into history (execution_id, seq, at, type, data)
-select * from unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::text[], $5::bytea[]);
-
 -- name: open_runs
 -- Runs that began.
 insert into open (partition, execution_id, company_id, runbook_id, runbook_name, started_at)

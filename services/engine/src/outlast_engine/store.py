@@ -17,6 +17,7 @@ from outlast.history import codec
 from outlast.history.events import Recorded
 
 LOOP = "engine.inbox"
+HISTORY_COLUMNS = ("execution_id", "seq", "at", "type", "data")
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -114,16 +115,20 @@ class PostgresEngineStore:
                 partitions = [ids.engine_partition(each) for each in changes.closed]
                 await connection.execute(self._queries["close_runs"], partitions, changes.closed)
 
-    async def _append(self, connection: "asyncpg.Connection[Any]", events: list[tuple[str, Recorded]]) -> None:
+    async def _append(
+        self, connection: "asyncpg.Connection[Any]", events: list[tuple[str, Recorded]]
+    ) -> None:
+        """By COPY: half the CPU of an insert from arrays. A duplicate (execution, seq) is a fence."""
         try:
-            await connection.execute(
-                self._queries["append_history"],
-                [execution_id for execution_id, _ in events],
-                [recorded.sequence for _, recorded in events],
-                [recorded.at for _, recorded in events],
-                [codec.type_of(recorded.event) for _, recorded in events],
-                [codec.encode(recorded.event) for _, recorded in events],
-            )
+            await connection.copy_records_to_table(
+                "history",
+                records=[
+                    (execution_id, recorded.sequence, recorded.at, codec.type_of(recorded.event),
+                     codec.encode(recorded.event))
+                    for execution_id, recorded in events
+                ],
+                columns=HISTORY_COLUMNS,
+            )  # fmt: skip
         except asyncpg.UniqueViolationError as fault:
             raise Fenced(f"expected to be the only writer of these histories: {fault}") from fault
 

@@ -206,7 +206,9 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
         if state is None or state.ended is not recorded.event:
             continue
         ended = state.ended
-        metrics.EXECUTIONS_ENDED.labels(ended.status if isinstance(ended, WorkflowCompleted) else "failed").inc()
+        metrics.EXECUTIONS_ENDED.labels(
+            ended.status if isinstance(ended, WorkflowCompleted) else "failed"
+        ).inc()
         if state.started_at is not None and state.ended_at is not None:
             metrics.LIVE_SECONDS.observe((state.ended_at - state.started_at).total_seconds())
     if changes.opened:

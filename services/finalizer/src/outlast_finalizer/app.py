@@ -33,8 +33,11 @@ async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
         monotonic=clock.monotonic,
     )
     loop.attach(
-        KafkaSource(settings.kafka, "outlast.finalizer", instance, [topics.LIFECYCLE], loop, client_id=instance)
+        KafkaSource(
+            settings.kafka, "outlast.finalizer", instance, [topics.LIFECYCLE], loop, client_id=instance
+        )
     )
     return App(
-        tasks={"loop": run_loop(loop, "loop", health, stop, clock.monotonic)}, closers=[sink.close, pool.close]
+        tasks={"loop": run_loop(loop, "loop", health, stop, clock.monotonic)},
+        closers=[sink.close, pool.close],
     )

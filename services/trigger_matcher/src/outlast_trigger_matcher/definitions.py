@@ -60,7 +60,12 @@ class Runbooks:
         try:
             self.index.add(*key, load_pinned(body))
         except Exception as fault:  # noqa: BLE001 one unreadable definition must not hide the others
-            log.error("definition_unreadable", company=key[0], runbook=key[1], error=f"{type(fault).__name__}: {fault}")
+            log.error(
+                "definition_unreadable",
+                company=key[0],
+                runbook=key[1],
+                error=f"{type(fault).__name__}: {fault}",
+            )
 
     def known(self, company_id: str, runbook_id: str) -> Known:
         """The runbook that the index named."""
@@ -99,4 +104,6 @@ class Producers:
         if producer is None or producer.is_revoked:
             raise ContractError(f"expected a registered producer behind {topic}, found none", "companyid")
         if "*" not in producer.companies and company_id not in producer.companies:
-            raise ContractError(f"producer {producer.name} may not speak for company {company_id!r}", "companyid")
+            raise ContractError(
+                f"producer {producer.name} may not speak for company {company_id!r}", "companyid"
+            )

@@ -4,10 +4,10 @@ from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from outlast.contracts.domain_events import decode_data
 
 from outlast import limits
 from outlast.clock import from_milliseconds
-from outlast.contracts.domain_events import decode_data
 from outlast.contracts.messages import EventReference
 from outlast.errors import ContractError
 from outlast.messaging import cloudevents
@@ -88,7 +88,11 @@ def read(received: Received, producers: Producers) -> DomainEvent:
     return DomainEvent(
         company_id=event.company_id,
         reference=EventReference(
-            source=event.source, id=event.id, type=event.type, time=event.time or at, subject=event.subject or ""
+            source=event.source,
+            id=event.id,
+            type=event.type,
+            time=event.time or at,
+            subject=event.subject or "",
         ),
         received=received,
         received_at=at,

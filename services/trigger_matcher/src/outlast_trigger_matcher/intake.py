@@ -40,7 +40,12 @@ class IntakeWork:
     """What the loop over the producers' topics drives (outlast.runtime.loop.Work)."""
 
     def __init__(
-        self, store: IntakeStore, runbooks: Runbooks, producers: Producers, lookup: Lookup, partitions: Partitions
+        self,
+        store: IntakeStore,
+        runbooks: Runbooks,
+        producers: Producers,
+        lookup: Lookup,
+        partitions: Partitions,
     ) -> None:
         self._store = store
         self._runbooks = runbooks
@@ -114,7 +119,9 @@ class IntakeWork:
             return {}
         answers = await self._lookup.find(list(wanted))
         return {
-            event.key: answer for answer, named in zip(answers, wanted.values(), strict=True) for event in named
+            event.key: answer
+            for answer, named in zip(answers, wanted.values(), strict=True)
+            for event in named
         }
 
     def _dispatch(self, event: DomainEvent, found: Found | None, intake: Intake, turn: Turn) -> None:
@@ -123,7 +130,9 @@ class IntakeWork:
         index = self._runbooks.index
         fired = index.match(event.company_id, event.reference.type, enriched, event.reference.time)
         intake.events.append(
-            EventRow(event.company_id, event.reference, event.received_at, payload, event.traceparent, event.chain)
+            EventRow(
+                event.company_id, event.reference, event.received_at, payload, event.traceparent, event.chain
+            )
         )
         for runbook_id in fired:
             start = self._start(event, runbook_id, payload)

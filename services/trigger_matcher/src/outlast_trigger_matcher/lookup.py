@@ -1,6 +1,5 @@
 """Enrichment: the findings and assets that a batch of events names, in one request to the platform."""
 
-import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
@@ -73,12 +72,16 @@ class PlatformLookup:
             async with self._session.post(self._url, data=body, headers=self._headers) as response:
                 content = await response.read()
                 if response.status != 200:
-                    raise TransientError(f"expected status 200 from the platform's look-up, got {response.status}")
+                    raise TransientError(
+                        f"expected status 200 from the platform's look-up, got {response.status}"
+                    )
             answer = self._decoder.decode(content)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, msgspec.DecodeError) as fault:
+        except (TimeoutError, aiohttp.ClientError, OSError, msgspec.DecodeError) as fault:
             raise TransientError(f"look-up: {type(fault).__name__}: {fault}") from fault
         if len(answer.results) != len(wanted):
-            raise TransientError(f"expected {len(wanted)} answers from the look-up, got {len(answer.results)}")
+            raise TransientError(
+                f"expected {len(wanted)} answers from the look-up, got {len(answer.results)}"
+            )
         metrics.LOOKUP_SECONDS.observe(perf_counter() - began)
         return answer.results
 

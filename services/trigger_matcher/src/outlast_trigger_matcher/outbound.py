@@ -21,8 +21,14 @@ def start_message(start: Start) -> Outgoing:
 def probe_message(start: Start) -> Outgoing:
     """Is this execution known to the engine?"""
     probe = Probe(
-        execution_id=start.execution_id, company_id=start.company_id, runbook_id=start.runbook.id, lane=start.lane
+        execution_id=start.execution_id,
+        company_id=start.company_id,
+        runbook_id=start.runbook.id,
+        lane=start.lane,
     )
     return Outgoing(
-        topics.ENGINE_INBOX, codec.encode(probe), start.execution_id.encode(), ids.engine_partition(start.execution_id)
+        topics.ENGINE_INBOX,
+        codec.encode(probe),
+        start.execution_id.encode(),
+        ids.engine_partition(start.execution_id),
     )

@@ -99,7 +99,9 @@ class PostgresMatcherStore:
             starts = [s for s in intake.starts if (s.company_id, s.event.source, s.event.id) in fresh]
             if starts:
                 received_at = {event.key: event.received_at for event in intake.events}
-                await connection.execute(self._queries["add_dispatches"], *_dispatch_columns(starts, received_at))
+                await connection.execute(
+                    self._queries["add_dispatches"], *_dispatch_columns(starts, received_at)
+                )
         self._stored_definitions.update(bodies)
         return fresh
 
@@ -132,7 +134,9 @@ def _event_columns(events: Sequence[EventRow]) -> list[list[object]]:
     return [list(column) for column in zip(*records, strict=True)]
 
 
-def _dispatch_columns(starts: Sequence[Start], received_at: dict[tuple[str, str, str], datetime]) -> list[list[object]]:
+def _dispatch_columns(
+    starts: Sequence[Start], received_at: dict[tuple[str, str, str], datetime]
+) -> list[list[object]]:
     records = [
         (s.execution_id, s.company_id, s.event.source, s.event.id, s.runbook.id, s.runbook.name, s.runbook.version,
          s.runbook.sha256, s.mode, s.lane, "sent", received_at[(s.company_id, s.event.source, s.event.id)])

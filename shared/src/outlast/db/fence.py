@@ -151,7 +151,9 @@ async def move(connection: "asyncpg.Connection[Any]", loop: str, moves: Sequence
         [None if m.pending is None else " ".join(m.pending) for m in moves],
     )
     if len(rows) != len(moves):
-        raise Fenced(f"expected to own {len(moves)} partitions of {loop}, own {len(rows)} at the expected offsets")
+        raise Fenced(
+            f"expected to own {len(moves)} partitions of {loop}, own {len(rows)} at the expected offsets"
+        )
 
 
 class PostgresFence:

@@ -49,7 +49,9 @@ class LocalFence:
         for each in moves:
             row = self.rows.get(each.at)
             if row is None or row.epoch != each.epoch or row.next_offset != each.expected_offset:
-                raise Fenced(f"expected to own {each.at} at epoch {each.epoch}, offset {each.expected_offset}")
+                raise Fenced(
+                    f"expected to own {each.at} at epoch {each.epoch}, offset {each.expected_offset}"
+                )
 
     def apply(self, moves: Sequence[Move]) -> None:
         """Move the offsets (after `check`, in the same step)."""

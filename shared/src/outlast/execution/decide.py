@@ -49,7 +49,9 @@ class Rejection:
 Decision: TypeAlias = list[Recorded] | Rejection
 
 
-def decide(state: Execution, runbook: Runbook | None, message: Start | ActivityResult, at: datetime) -> Decision:
+def decide(
+    state: Execution, runbook: Runbook | None, message: Start | ActivityResult, at: datetime
+) -> Decision:
     """The events that this message causes; `state` has them folded in already.
 
     `runbook` None stands for a pinned definition that this release cannot read: the run fails and says so.
@@ -102,7 +104,11 @@ def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, a
 
 def _outcome(result: ActivityResult) -> ActivityCompleted | ActivityFailed:
     error = result.error
-    if error is None and isinstance(result.output, Raw) and len(bytes(result.output)) > limits.OUTPUT_BYTES_MAX:
+    if (
+        error is None
+        and isinstance(result.output, Raw)
+        and len(bytes(result.output)) > limits.OUTPUT_BYTES_MAX
+    ):
         size = len(bytes(result.output))
         error = ActionError(
             code="output_too_large",
@@ -145,7 +151,9 @@ class _Turn:
     def advance(self, runbook: Runbook | None) -> None:
         """Go on until an action waits for its answer or the run has ended."""
         if runbook is None:
-            error = ActionError(code="definition_unreadable", message="this release cannot read the pinned definition")
+            error = ActionError(
+                code="definition_unreadable", message="this release cannot read the pinned definition"
+            )
             self.record(WorkflowFailed(error=error))
             return
         while (found := next_action(runbook.actions, self.state)) is not None:
@@ -186,7 +194,7 @@ class _Turn:
             return when.matches(self.state.context, now)
         value = when.render(self.state.context, now)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownVariableType,reportUnknownMemberType]
         if not isinstance(value, bool):
-            raise TemplateFailed("when", f"expected true or false, got {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]
+            raise TemplateFailed(f"expected true or false, got {type(value).__name__}", "when")  # pyright: ignore[reportUnknownArgumentType]
         return value
 
     def _schedule(self, action: Action) -> None:
@@ -274,7 +282,11 @@ def next_action(actions: Sequence[Action], state: Execution) -> Action | Step | 
         if step.status is StepStatus.FAILED and not action.continue_on_error:
             return None
         if action.type == "when" and step.status is StepStatus.SUCCESS:
-            branch = action.then if cast("dict[str, object]", step.output)["branch"] == "then" else action.otherwise
+            branch = (
+                action.then
+                if cast("dict[str, object]", step.output)["branch"] == "then"
+                else action.otherwise
+            )
             found = next_action(branch, state)
             if found is not None:
                 return found
@@ -292,7 +304,11 @@ def _is_stopped(actions: Sequence[Action], state: Execution) -> bool:
         if step.status is StepStatus.FAILED and not action.continue_on_error:
             return True
         if action.type == "when" and step.status is StepStatus.SUCCESS:
-            branch = action.then if cast("dict[str, object]", step.output)["branch"] == "then" else action.otherwise
+            branch = (
+                action.then
+                if cast("dict[str, object]", step.output)["branch"] == "then"
+                else action.otherwise
+            )
             if _is_stopped(branch, state):
                 return True
     return False

@@ -28,12 +28,20 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
     if started is None:
         return []
     if state.ended is not None:
-        return [_finished(state, started, state.ended, after_sequence)] if state.sequence > after_sequence else []
+        return (
+            [_finished(state, started, state.ended, after_sequence)]
+            if state.sequence > after_sequence
+            else []
+        )
     commands: list[Command] = []
     if after_sequence == 0:
         commands.append(_started(state, started))
     for step in state.steps.values():
-        if step.status is StepStatus.SCHEDULED and step.sequence > after_sequence and step.scheduled is not None:
+        if (
+            step.status is StepStatus.SCHEDULED
+            and step.sequence > after_sequence
+            and step.scheduled is not None
+        ):
             commands.append(_run_activity(state, started, step.scheduled))
     return commands
 
@@ -107,4 +115,3 @@ def _summary(step: Step) -> StepSummary:
         reason=step.reason,
         error=step.error,
     )
-

@@ -13,7 +13,7 @@ transaction under the partitions' fences, and sends what the committed result ca
 What the last batch had to say is flushed before the next one commits (`pending`, see outlast.db.fence).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,8 +74,8 @@ class _Partition:
     epoch: int
     next_offset: int
     rederive_after: str | None
-    is_suspect: bool
-    """Acquired again and again at this offset: read one message at a time until it moves."""
+    suspect_left: int
+    """Messages still to be taken one at a time, because the partition was acquired again and again at one offset."""
 
 
 class FencedLoop:
@@ -134,8 +134,9 @@ class FencedLoop:
         self._work.forget([claim.at for claim in claims])
         acquired = await self._fence.acquire(claims)
         for each in acquired:
-            is_suspect = each.acquisitions >= limits.POISON_ACQUISITIONS_MAX
-            self._owned[each.at] = _Partition(each.epoch, each.next_offset, each.rederive_after, is_suspect)
+            is_suspect = each.acquisitions > limits.POISON_ACQUISITIONS_MAX
+            suspect_left = self._batch_max if is_suspect else 0
+            self._owned[each.at] = _Partition(each.epoch, each.next_offset, each.rederive_after, suspect_left)
             self._metrics.acquired()
             log.info("partition_acquired", loop=self._name, topic=each.at.topic, partition=each.at.partition,
                      epoch=each.epoch, offset=each.next_offset, pending=len(each.pending),
@@ -174,11 +175,12 @@ class FencedLoop:
         try:
             if self._must_rejoin:
                 await self._rejoin()
-            messages = self._held or await self.source.poll(self._limit(), timeout_seconds)
+            messages = self._held or await self.source.poll(self._batch_max, timeout_seconds)
             await self._derive_inherited()
             self._held = [m for m in messages if self._is_next_or_later(m)]
             if self._held:
-                await self._process(self._held)
+                for group in self._groups(self._held):
+                    await self._process(group)
                 self._held = ()
             else:
                 await self._settle()
@@ -196,8 +198,14 @@ class FencedLoop:
         self._pause_seconds = 0.0
         return 0.0
 
-    def _limit(self) -> int:
-        return 1 if any(each.is_suspect for each in self._owned.values()) else self._batch_max
+    def _groups(self, messages: Sequence[Received]) -> Iterator[Sequence[Received]]:
+        """All messages of calm partitions at once, those of suspect ones one at a time."""
+        calm = [message for message in messages if not self._owned[message.at].suspect_left]
+        if calm:
+            yield calm
+        if len(calm) < len(messages):
+            of_calm = {message.at for message in calm}
+            yield from ([message] for message in messages if message.at not in of_calm)
 
     def _is_next_or_later(self, message: Received) -> bool:
         owned = self._owned.get(message.at)
@@ -249,7 +257,8 @@ class FencedLoop:
                 raise
         for move in moves:
             owned = self._owned[move.at]
-            owned.next_offset, owned.is_suspect = move.next_offset, False
+            owned.next_offset = move.next_offset
+            owned.suspect_left = max(0, owned.suspect_left - 1)
             if move.pending:
                 self._has_pending.add(move.at)
             else:
@@ -318,8 +327,8 @@ class FencedLoop:
     async def _is_poison(self, messages: Sequence[Received]) -> bool:
         """True when the message was dead-lettered because every attempt at it killed the process."""
         first = messages[0]
-        owned = self._owned[first.at]
-        if not owned.is_suspect or len(messages) > 1:
+        owned = self._owned.get(first.at)
+        if owned is None or not owned.suspect_left or len(messages) > 1:
             return False
         attempt = await self._fence.count_attempt(first.at, owned.epoch)
         if attempt <= limits.POISON_ACQUISITIONS_MAX:

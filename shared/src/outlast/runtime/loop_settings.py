@@ -29,7 +29,9 @@ def read_process_settings(environment: Environment, service: str) -> ProcessSett
     return ProcessSettings(
         service=service,
         instance=environment.text("OUTLAST_INSTANCE", "0"),
-        log_level=environment.text("OUTLAST_LOG_LEVEL", "info", choices=("debug", "info", "warning", "error")),
+        log_level=environment.text(
+            "OUTLAST_LOG_LEVEL", "info", choices=("debug", "info", "warning", "error")
+        ),
         health_host=environment.text("OUTLAST_HEALTH_HOST", "127.0.0.1"),
         health_port=environment.integer("OUTLAST_HEALTH_PORT", 0, most=65535),
     )

@@ -10,7 +10,9 @@ STUCK_SECONDS = 120.0
 """A loop that has not turned for so long is taken for dead: longer than any database or flush timeout."""
 
 
-async def run_loop(loop: FencedLoop, name: str, health: Health, stop: Stop, monotonic: Callable[[], float]) -> None:
+async def run_loop(
+    loop: FencedLoop, name: str, health: Health, stop: Stop, monotonic: Callable[[], float]
+) -> None:
     """Turn until the stop. The part `name` is ready after the first turn that found nothing away."""
     health.ready(name, False)
     others_are_alive = health.is_alive

@@ -19,15 +19,28 @@ class LoopMetrics:
         self._loop = loop
         self._consumed = counter("outlast_messages_consumed", "Messages taken in and committed").labels(loop)
         self._batches = counter("outlast_batches_committed", "Batches committed").labels(loop)
-        self._emitted = counter("outlast_messages_emitted", "Messages sent for committed batches").labels(loop)
-        self._derived = counter("outlast_messages_derived", "Messages derived again for an earlier owner").labels(loop)
-        self._fenced = counter("outlast_fenced_writes", "Commits refused because a newer owner exists").labels(loop)
+        self._emitted = counter("outlast_messages_emitted", "Messages sent for committed batches").labels(
+            loop
+        )
+        self._derived = counter(
+            "outlast_messages_derived", "Messages derived again for an earlier owner"
+        ).labels(loop)
+        self._fenced = counter(
+            "outlast_fenced_writes", "Commits refused because a newer owner exists"
+        ).labels(loop)
         self._acquired = counter("outlast_partitions_acquired", "Partitions acquired").labels(loop)
         self._paused = counter("outlast_loop_pauses", "Turns that found something away").labels(loop)
-        self._bisected = counter("outlast_batches_bisected", "Batches halved around a bad message").labels(loop)
+        self._bisected = counter("outlast_batches_bisected", "Batches halved around a bad message").labels(
+            loop
+        )
         self._buried = counter("outlast_dead_letters", "Messages sent to the dead-letter topic", "error")
         self._phase: Histogram = _once(
-            registry, Histogram, "outlast_turn_phase_seconds", "Time in one phase of a turn", ("loop", "phase"), SECONDS
+            registry,
+            Histogram,
+            "outlast_turn_phase_seconds",
+            "Time in one phase of a turn",
+            ("loop", "phase"),
+            SECONDS,
         )
         self._phases = {phase: self._phase.labels(loop, phase) for phase in ("decide", "commit", "flush")}
 
@@ -88,7 +101,7 @@ class LoopMetrics:
 _made: dict[tuple[int, str], object] = {}
 
 
-def _once(registry, kind, name, meaning, labels, buckets=None):  # noqa: ANN001, ANN202  # pyright: ignore
+def _once(registry, kind, name, meaning, labels, buckets=None):  # pyright: ignore
     """Two loops of one process share a metric and differ by label."""
     key = (id(registry), name)
     if key not in _made:

@@ -44,7 +44,9 @@ class App:
     """What `build` returns: tasks that run until the stop, and what to close after them, in order."""
 
     tasks: dict[str, Coroutine[Any, Any, None]]
-    closers: list[Callable[[], Awaitable[object]]] = field(default_factory=list[Callable[[], Awaitable[object]]])
+    closers: list[Callable[[], Awaitable[object]]] = field(
+        default_factory=list[Callable[[], Awaitable[object]]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
