@@ -4,6 +4,22 @@ BATCH_MAX = 2_000
 """Messages that one turn of a loop takes."""
 EVENT_BYTES_MAX = 256 * 1024
 """A domain event as it arrives, envelope and data together."""
+EVENT_ID_CHARACTERS_MAX = 256
+"""An event's `id`. With source and company it is one key of an index: together below PostgreSQL's 2,704 bytes."""
+EVENT_SOURCE_CHARACTERS_MAX = 256
+"""An event's `source`."""
+COMPANY_ID_CHARACTERS_MAX = 128
+"""A company's id, as the extension `companyid` carries it."""
+EVENT_TYPE_CHARACTERS_MAX = 128
+"""An event's `type`."""
+EVENT_SUBJECT_CHARACTERS_MAX = 1_024
+"""An event's `subject`."""
+EVENT_NESTING_MAX = 64
+"""Objects and lists inside each other in an event's data."""
+EVENT_CHAIN_MAX = 64
+"""Execution ids in an event's `outlastchain`; far above any chain that the loop guard lets grow."""
+DEAD_LETTER_ERROR_BYTES_MAX = 2_048
+"""The error's text in a dead letter's header."""
 PAYLOAD_BYTES_MAX = 1024 * 1024
 """An enriched payload."""
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -58,3 +74,15 @@ INTEGER_MAX = 2**63 - 1
 """The largest whole number that arithmetic in a template may give."""
 FAULTS_MAX = 100
 """Faults reported for one refused definition."""
+TAKEOVERS_MAX = 10
+"""Times that a claim of unknown outcome is called again; then it fails."""
+CLAIM_MARGIN_SECONDS = 10.0
+"""From the end of a call's time to the deadline of its claim: what settling may take."""
+RESPONSE_BYTES_MAX = 256 * 1024
+"""Of an outside response; the rest is not read."""
+REDIRECTS_MAX = 5
+"""Hops that an outside request follows, where it may."""
+ERROR_EXCERPT_CHARACTERS_MAX = 500
+"""Of a response's body in an error's message."""
+FINDING_OPERATIONS_MAX = 500
+"""Changes of findings in one request to the platform."""

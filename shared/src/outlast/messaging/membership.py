@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as WirePartition
 
 from outlast.contracts.topics import Claim, TopicPartition
-from outlast.errors import PermanentError, TransientError
-from outlast.messaging.ports import Received
+from outlast.errors import TransientError
+from outlast.messaging.ports import InstanceTaken, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
 
 SLICE_SECONDS = 0.1
@@ -51,10 +51,6 @@ Alarm = Callable[[str, TopicPartition], None]
 
 _log = structlog.get_logger()
 _librdkafka = logging.getLogger("librdkafka")
-
-
-class InstanceTaken(PermanentError):
-    """Another process joined under our instance id: we are the zombie and must stop, not join again."""
 
 
 class Member(NamedTuple):
@@ -409,8 +405,12 @@ def to_received(message: Message) -> Received:
         message.timestamp()[1],
         message.key(),  # pyright: ignore[reportArgumentType] no deserialiser: bytes
         message.value(),  # pyright: ignore[reportArgumentType]
-        tuple([(name, value or b"") for name, value in headers]) if headers else (),  # pyright: ignore[reportArgumentType]
+        _headers(headers) if headers else (),
     )
+
+
+def _headers(headers: object) -> tuple[tuple[str, bytes], ...]:
+    return tuple([(name, value or b"") for name, value in headers])  # pyright: ignore[reportGeneralTypeIssues] pairs
 
 
 def _wire(partitions: Iterable[TopicPartition]) -> list[WirePartition]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from outlast.contracts.topics import Claim, TopicPartition
+from outlast.errors import PermanentError
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -37,6 +38,10 @@ class Outgoing(msgspec.Struct, frozen=True):
     key: bytes | None = None
     partition: int | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class InstanceTaken(PermanentError):
+    """Another process joined under our instance id: we are the zombie and must stop, not join again."""
 
 
 class Owner(Protocol):
