@@ -63,7 +63,8 @@ def document_faults(document: object, at: str = "") -> list[DefinitionFault]:
             members = cast("dict[object, object]", value)
             for key, item in reversed(list(members.items())):
                 if not isinstance(key, str):
-                    message = f"expected text as a key, got {key!r}: put it in quotes"
+                    hint = " (YAML reads a bare on, yes or true so)" if key is True else ""
+                    message = f"expected text as a key, got {key!r}{hint}: put it in quotes"
                     faults.append(DefinitionFault(path, message))
                 elif (message := text_fault(key)) is not None:
                     faults.append(DefinitionFault(path, f"in a key: {message}"))

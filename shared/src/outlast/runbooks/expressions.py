@@ -214,7 +214,7 @@ def _given(value: Value) -> Evaluate:
 def _bind(node: nodes.Filter, known: Filter) -> list["nodes.Node | Value"]:
     """An argument for each parameter of the filter: an expression, or the parameter's default."""
     names = [name for name, _ in known.parameters]
-    bound: list["nodes.Node | Value"] = [default for _, default in known.parameters]
+    bound: list[nodes.Node | Value] = [default for _, default in known.parameters]
     most = names.index("attribute") if "" in names else len(names)
     if len(node.args) > most:
         raise Refused(f"expected at most {most} arguments for {node.name}, got {len(node.args)}")

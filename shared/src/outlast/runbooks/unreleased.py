@@ -1,0 +1,68 @@
+"""What the language has and this release does not do yet: refused when saved, with a sentence."""
+
+from collections.abc import Iterator
+
+from outlast.runbooks.documents import Json
+from outlast.runbooks.faults import DefinitionFault, element, member
+
+GUARDRAIL_KEYS = (
+    "throttle_seconds",
+    "throttle_key",
+    "throttles",
+    "concurrency_key",
+    "concurrency_limit",
+    "on_conflict",
+    "release_while_waiting",
+    "queue_limit",
+    "queue_age",
+    "chain_depth",
+    "breaker_threshold",
+)
+UNRELEASED_ACTIONS = ("sleep", "await_signal")
+
+
+def unreleased_faults(document: dict[str, Json]) -> list[DefinitionFault]:
+    """Every part of a definition that a later release will do, with its place."""
+    return [*_guardrails(document), *_engine(document), *_schedules(document), *_actions(document)]
+
+
+def _later(path: str, what: str, instead: str) -> DefinitionFault:
+    return DefinitionFault(path, f"{what} not part of this release yet: {instead}")
+
+
+def _guardrails(document: dict[str, Json]) -> Iterator[DefinitionFault]:
+    guardrails = document.get("guardrails")
+    if isinstance(guardrails, dict):
+        for key in guardrails:
+            if key in GUARDRAIL_KEYS:
+                path = member("guardrails", key)
+                yield _later(path, f"guardrails ({key}) are", "remove it, and the runbook runs unguarded")
+
+
+def _engine(document: dict[str, Json]) -> Iterator[DefinitionFault]:
+    if document.get("engine") == "inline":
+        yield _later("engine", "engine: inline is", "remove it, and the runbook runs durably")
+
+
+def _schedules(document: dict[str, Json]) -> Iterator[DefinitionFault]:
+    rules = document.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        if isinstance(rule, dict) and rule.get("event") == "schedule":
+            path = member(element("rules", index), "event")
+            yield _later(path, "schedule is", "trigger on an event that a producer sends")
+
+
+def _actions(document: dict[str, Json]) -> Iterator[DefinitionFault]:
+    waiting: list[tuple[Json, str]] = [(document.get("actions"), "actions")]
+    while waiting:
+        actions, at = waiting.pop(0)
+        for index, action in enumerate(actions if isinstance(actions, list) else []):
+            if not isinstance(action, dict):
+                continue
+            path = element(at, index)
+            kind = action.get("type")
+            if isinstance(kind, str) and kind in UNRELEASED_ACTIONS:
+                yield _later(member(path, "type"), f"{kind} is", "remove the action")
+            if "compensate" in action:
+                yield _later(member(path, "compensate"), "compensate is", "undo by a runbook of its own")
+            waiting.extend((action[key], member(path, key)) for key in ("then", "else") if key in action)
