@@ -6,7 +6,7 @@ caller, and what kind of failure it was is said by class.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -17,10 +17,13 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
 
-async def connect_pool(dsn: str, schema: str, size_max: int = 4) -> asyncpg.Pool:
+async def connect_pool(
+    dsn: str, schema: str, size_max: int = 4, settings: Mapping[str, str] | None = None
+) -> asyncpg.Pool:
     """A pool whose connections look into `schema` first. Retries until the server answers.
 
-    `search_path` is set per connection, so that statements name tables without the schema.
+    `search_path` is set per connection, so that statements name tables without the schema; `settings` are further
+    parameters of every session, and survive the reset between two users of a connection.
     """
     delay_seconds = 0.1
     while True:
@@ -32,7 +35,12 @@ async def connect_pool(dsn: str, schema: str, size_max: int = 4) -> asyncpg.Pool
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 command_timeout=STATEMENT_TIMEOUT_SECONDS,
                 max_inactive_connection_lifetime=0,
-                server_settings={"search_path": schema, "application_name": f"outlast_{schema}", "jit": "off"},
+                server_settings={
+                    "search_path": schema,
+                    "application_name": f"outlast_{schema}",
+                    "jit": "off",
+                    **(settings or {}),
+                },
             )
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, TimeoutError):
             await asyncio.sleep(delay_seconds * (0.5 + random.random() / 2))
