@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import asyncpg
 
@@ -65,7 +65,7 @@ class EngineStore(Protocol):
 class PostgresEngineStore:
     """The engine's schema."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._queries = load_queries("outlast_engine")
 
@@ -116,7 +116,7 @@ class PostgresEngineStore:
                 await connection.execute(self._queries["close_runs"], partitions, changes.closed)
 
     async def _append(
-        self, connection: "asyncpg.Connection[Any]", events: list[tuple[str, Recorded]]
+        self, connection: asyncpg.Connection, events: list[tuple[str, Recorded]]
     ) -> None:
         """By COPY: half the CPU of an insert from arrays. A duplicate (execution, seq) is a fence."""
         try:

@@ -1,7 +1,7 @@
 """The run records, committed with the offsets in one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import asyncpg
 
@@ -30,7 +30,7 @@ class FinalizerStore(Protocol):
 class PostgresFinalizerStore:
     """The finalizer's schema."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._queries = load_queries("outlast_finalizer")
 

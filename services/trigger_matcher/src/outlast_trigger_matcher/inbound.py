@@ -4,10 +4,10 @@ from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
-from outlast.contracts.domain_events import decode_data
 
 from outlast import limits
 from outlast.clock import from_milliseconds
+from outlast.contracts.domain_events import decode_data
 from outlast.contracts.messages import EventReference
 from outlast.errors import ContractError
 from outlast.messaging import cloudevents

@@ -16,11 +16,13 @@ from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.outbound import probe_message, start_message
 from outlast_trigger_matcher.store import LanesStore
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(slots=True)
 class _Closing:
     closed: list[str] = field(default_factory=list[str])
-    at: datetime = datetime.fromtimestamp(0, UTC)
+    at: datetime = EPOCH
 
 
 class LanesWork:

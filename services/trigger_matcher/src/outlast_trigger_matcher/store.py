@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import asyncpg
 from msgspec import Raw
@@ -75,7 +75,7 @@ class LanesStore(Protocol):
 class PostgresMatcherStore:
     """The matcher's schema; implements IntakeStore and LanesStore."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._queries = load_queries("outlast_trigger_matcher")
         self._stored_definitions: set[str] = set()

@@ -13,7 +13,7 @@ the position of a walk over everything outstanding, whose progress is stored unt
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import asyncpg
 
@@ -116,7 +116,7 @@ returning p.partition
 """
 
 
-async def acquire(connection: "asyncpg.Connection[Any]", loop: str, claims: Sequence[Claim]) -> list[Owned]:
+async def acquire(connection: asyncpg.Connection, loop: str, claims: Sequence[Claim]) -> list[Owned]:
     """Raise the epoch of each partition's row, making it where there is none."""
     rows = await connection.fetch(
         _ACQUIRE,
@@ -138,7 +138,7 @@ async def acquire(connection: "asyncpg.Connection[Any]", loop: str, claims: Sequ
     ]
 
 
-async def move(connection: "asyncpg.Connection[Any]", loop: str, moves: Sequence[Move]) -> None:
+async def move(connection: asyncpg.Connection, loop: str, moves: Sequence[Move]) -> None:
     """Move offsets; the first statement of the transaction. Fenced unless every row is as expected."""
     rows = await connection.fetch(
         _MOVE,
@@ -159,7 +159,7 @@ async def move(connection: "asyncpg.Connection[Any]", loop: str, moves: Sequence
 class PostgresFence:
     """The partition rows of one loop in a service's own schema."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", loop: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, loop: str) -> None:
         self._pool = pool
         self._loop = loop
 

@@ -38,7 +38,7 @@ async def migrate(pool: asyncpg.Pool, schema: str, files: list[tuple[str, str]])
             digest = hashlib.sha256(sql.encode()).hexdigest()
             if name in applied:
                 if applied[name] != digest:
-                    raise PermanentError(f"expected migration {schema}/{name} as it was applied, but the file has changed")
+                    raise PermanentError(f"expected {schema}/{name} as it was applied, but the file has changed")
                 continue
             await connection.execute(sql)
             await connection.execute(f'insert into "{schema}".migrations (name, sha256) values ($1, $2)', name, digest)

@@ -4,7 +4,6 @@ Dropping a week is dropping a table: no dead rows, no vacuum. Rows outside every
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import asyncpg
 
@@ -19,7 +18,9 @@ def week_of(at: datetime) -> datetime:
     return day - timedelta(days=day.weekday())
 
 
-async def ensure_weekly_partitions(pool: "asyncpg.Pool[Any]", schema: str, table: str, now: datetime) -> list[str]:
+async def ensure_weekly_partitions(
+    pool: asyncpg.Pool, schema: str, table: str, now: datetime
+) -> list[str]:
     """Make the tables of last week, this one and the next two; returns the names made now. Idempotent.
 
     Done under the schema's own lock, so that two instances may start at once.

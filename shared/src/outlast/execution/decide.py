@@ -29,8 +29,10 @@ from outlast.history.events import (
     WorkflowFailed,
     WorkflowStarted,
 )
-from outlast.runbooks.conditions import Condition
-from outlast.runbooks.definition import Action, Runbook
+from outlast.runbooks.choices import Choice
+from outlast.runbooks.definition import Action, Branch, Runbook
+from outlast.runbooks.definition import Step as Planned
+from outlast.runbooks.documents import Json
 from outlast.runbooks.templates import TemplateFailed
 
 ENGINE_VERSION = "1"
@@ -168,7 +170,7 @@ class _Turn:
 
     # ---- one action ------------------------------------------------------------------------------------------
 
-    def _begin(self, action: Action) -> None:
+    def _begin(self, action: Planned) -> None:
         """Skip it, settle it here, or schedule it."""
         try:
             if action.when is not None and not self._is_true(action.when):
@@ -180,6 +182,9 @@ class _Turn:
                         reason="when_false",
                     )
                 )
+            elif isinstance(action, Branch):
+                branch = "then" if self._is_true(action.expression) else "else"
+                self._complete(action, {"branch": branch}, None)
             elif action.action_class == FLOW:
                 self._settle_flow(action)
             else:
@@ -187,15 +192,9 @@ class _Turn:
         except TemplateFailed as fault:
             self._fail(action, ActionError(code="template_failed", message=fault.message, path=fault.path))
 
-    def _is_true(self, when: object) -> bool:
+    def _is_true(self, choice: Choice) -> bool:
         assert self.state.started is not None
-        now = self.state.started.event.time
-        if isinstance(when, Condition):
-            return when.matches(self.state.context, now)
-        value = when.render(self.state.context, now)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownVariableType,reportUnknownMemberType]
-        if not isinstance(value, bool):
-            raise TemplateFailed(f"expected true or false, got {type(value).__name__}", "when")  # pyright: ignore[reportUnknownArgumentType]
-        return value
+        return choice.holds(self.state.context, self.state.started.event.time)
 
     def _schedule(self, action: Action) -> None:
         assert self.state.started is not None
@@ -212,18 +211,14 @@ class _Turn:
                 action_class=action.action_class,
                 attempt=1,
                 input=Raw(rendered),
-                timeout_seconds=action.timeout_seconds,
+                timeout_seconds=timeout_seconds(action),
                 on_unknown=action.on_unknown,
             )
         )
 
     def _settle_flow(self, action: Action) -> None:
         """Flow actions are decided here and need no executor."""
-        if action.type == "when":
-            assert action.expression is not None
-            branch = "then" if self._is_true(action.expression) else "else"
-            self._complete(action, {"branch": branch}, None)
-        elif action.type == "resolve_owner":
+        if action.type == "resolve_owner":
             self._resolve_owner(action)
         else:
             message = f"this release cannot run the flow action {action.type}"
@@ -232,7 +227,7 @@ class _Turn:
     def _resolve_owner(self, action: Action) -> None:
         """The owning team that enrichment laid in; absent = failed with the path."""
         asset = self.state.context.get("asset")
-        team = cast("dict[str, object]", asset).get("owning_team") if isinstance(asset, dict) else None
+        team = asset.get("owning_team") if isinstance(asset, dict) else None
         if team is None:
             path = "asset" if asset is None else "asset.owning_team"
             message = f"expected the asset's owning team, but {path} is absent"
@@ -240,7 +235,7 @@ class _Turn:
         else:
             self._complete(action, {"owner": team}, {"owner": team})
 
-    def _complete(self, action: Action, output: object, folded: object) -> None:
+    def _complete(self, action: Planned, output: Json, folded: Json) -> None:
         self.record(
             ActivityCompleted(
                 activity_id=action.id,
@@ -254,7 +249,7 @@ class _Turn:
             )
         )
 
-    def _fail(self, action: Action, error: ActionError) -> None:
+    def _fail(self, action: Planned, error: ActionError) -> None:
         self.record(
             ActivityFailed(
                 activity_id=action.id,
@@ -268,7 +263,7 @@ class _Turn:
         )
 
 
-def next_action(actions: Sequence[Action], state: Execution) -> Action | Step | None:
+def next_action(actions: Sequence[Planned], state: Execution) -> Planned | Step | None:
     """The first action without an outcome: the Action if it has not begun, its Step if it is open, None at the end.
 
     A failed action ends the run where `continue_on_error` is false.
@@ -281,12 +276,8 @@ def next_action(actions: Sequence[Action], state: Execution) -> Action | Step | 
             return step
         if step.status is StepStatus.FAILED and not action.continue_on_error:
             return None
-        if action.type == "when" and step.status is StepStatus.SUCCESS:
-            branch = (
-                action.then
-                if cast("dict[str, object]", step.output)["branch"] == "then"
-                else action.otherwise
-            )
+        if isinstance(action, Branch) and step.status is StepStatus.SUCCESS:
+            branch = _taken(action, step)
             found = next_action(branch, state)
             if found is not None:
                 return found
@@ -295,7 +286,7 @@ def next_action(actions: Sequence[Action], state: Execution) -> Action | Step | 
     return None
 
 
-def _is_stopped(actions: Sequence[Action], state: Execution) -> bool:
+def _is_stopped(actions: Sequence[Planned], state: Execution) -> bool:
     """Whether a failure in here, at any depth, ends the whole run."""
     for action in actions:
         step = state.steps.get(action.id)
@@ -303,12 +294,19 @@ def _is_stopped(actions: Sequence[Action], state: Execution) -> bool:
             return False
         if step.status is StepStatus.FAILED and not action.continue_on_error:
             return True
-        if action.type == "when" and step.status is StepStatus.SUCCESS:
-            branch = (
-                action.then
-                if cast("dict[str, object]", step.output)["branch"] == "then"
-                else action.otherwise
-            )
-            if _is_stopped(branch, state):
+        if isinstance(action, Branch) and step.status is StepStatus.SUCCESS:  # noqa: SIM102 the type narrows here
+            if _is_stopped(_taken(action, step), state):
                 return True
     return False
+
+
+def _taken(branch: Branch, step: Step) -> Sequence[Planned]:
+    """The list that the recorded decision chose."""
+    return branch.then if cast("dict[str, Json]", step.output)["branch"] == "then" else branch.otherwise
+
+
+def timeout_seconds(action: Action) -> float:
+    """How long one attempt may take."""
+    if action.timeout is None:
+        return limits.ACTIVITY_TIMEOUT_SECONDS_DEFAULT
+    return min(action.timeout.total_seconds(), limits.ACTIVITY_TIMEOUT_SECONDS_MAX)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import assert_never, cast
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import Raw, UnsetType
 
 from outlast.execution.state import Execution, Step, StepStatus
 from outlast.history.events import (
@@ -21,6 +21,7 @@ from outlast.history.events import (
     WorkflowFailed,
     WorkflowStarted,
 )
+from outlast.runbooks.documents import Json
 
 
 def fold(execution_id: str, history: Iterable[Recorded]) -> Execution:
@@ -37,7 +38,7 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
     match event:
         case WorkflowStarted():
             state.started, state.started_at = event, recorded.at
-            state.context = cast("dict[str, object]", msgspec.json.decode(event.payload))
+            state.context = cast("dict[str, Json]", msgspec.json.decode(event.payload))
             state.context["steps"] = {}
         case ActivityScheduled():
             state.steps[event.activity_id] = Step(
@@ -74,19 +75,19 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
 def _complete(state: Execution, event: ActivityCompleted, sequence: int) -> None:
     step = _settled(state, event, StepStatus.SUCCESS, sequence)
     step.output = _decoded(event.output)
-    steps = cast("dict[str, object]", state.context["steps"])
+    steps = cast("dict[str, Json]", state.context["steps"])
     steps[event.activity_id] = {"output": step.output}
     folded = _decoded(event.fold)
     if isinstance(folded, dict):
-        for name, value in cast("dict[str, object]", folded).items():
+        for name, value in cast("dict[str, Json]", folded).items():
             _lay_in(state.context, name, value)
 
 
-def _lay_in(context: dict[str, object], name: str, value: object) -> None:
+def _lay_in(context: dict[str, Json], name: str, value: Json) -> None:
     """An object is laid over the object that is there, member by member; anything else replaces it."""
     present = context.get(name)
     if isinstance(present, dict) and isinstance(value, dict):
-        context[name] = {**cast("dict[str, object]", present), **cast("dict[str, object]", value)}
+        context[name] = {**cast("dict[str, Json]", present), **cast("dict[str, Json]", value)}
     else:
         context[name] = value
 
@@ -103,5 +104,5 @@ def _settled(
     return step
 
 
-def _decoded(raw: Raw | UnsetType) -> object:
-    return None if raw is UNSET else msgspec.json.decode(cast("Raw", raw))
+def _decoded(raw: Raw | UnsetType) -> Json:
+    return None if isinstance(raw, UnsetType) else msgspec.json.decode(raw)

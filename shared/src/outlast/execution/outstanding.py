@@ -36,13 +36,11 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
     commands: list[Command] = []
     if after_sequence == 0:
         commands.append(_started(state, started))
-    for step in state.steps.values():
-        if (
-            step.status is StepStatus.SCHEDULED
-            and step.sequence > after_sequence
-            and step.scheduled is not None
-        ):
-            commands.append(_run_activity(state, started, step.scheduled))
+    commands.extend(
+        _run_activity(state, started, step.scheduled)
+        for step in state.steps.values()
+        if step.status is StepStatus.SCHEDULED and step.sequence > after_sequence and step.scheduled is not None
+    )
     return commands
 
 

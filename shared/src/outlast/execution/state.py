@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from outlast.contracts.messages import ActionError
 from outlast.history.events import ActivityScheduled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+from outlast.runbooks.documents import Json
 
 
 class StepStatus(StrEnum):
@@ -34,7 +35,7 @@ class Step:
     duration_ms: float = 0.0
     reason: str = ""
     error: ActionError | None = None
-    output: object = None
+    output: Json = None
     """The decoded output of a success, as templates see it."""
 
 
@@ -49,7 +50,7 @@ class Execution:
     started_at: datetime | None = None
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     """By activity id, in the order they were first mentioned."""
-    context: dict[str, object] = field(default_factory=dict[str, object])
+    context: dict[str, Json] = field(default_factory=dict[str, Json])
     """What conditions and templates read: the payload, and what steps folded in."""
     ended: WorkflowCompleted | WorkflowFailed | None = None
     ended_at: datetime | None = None

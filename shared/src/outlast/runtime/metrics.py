@@ -13,8 +13,14 @@ class LoopMetrics:
     """What one loop does, by its name. The names are the same in every service."""
 
     def __init__(self, loop: str, registry: CollectorRegistry = REGISTRY) -> None:
+        made = _made.setdefault(registry, {})
+
         def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return _once(registry, Counter, name, meaning, ("loop", *labels))
+            if name not in made:
+                made[name] = Counter(name, meaning, ("loop", *labels), registry=registry)
+            known = made[name]
+            assert isinstance(known, Counter)
+            return known
 
         self._loop = loop
         self._consumed = counter("outlast_messages_consumed", "Messages taken in and committed").labels(loop)
@@ -34,15 +40,13 @@ class LoopMetrics:
             loop
         )
         self._buried = counter("outlast_dead_letters", "Messages sent to the dead-letter topic", "error")
-        self._phase: Histogram = _once(
-            registry,
-            Histogram,
-            "outlast_turn_phase_seconds",
-            "Time in one phase of a turn",
-            ("loop", "phase"),
-            SECONDS,
-        )
-        self._phases = {phase: self._phase.labels(loop, phase) for phase in ("decide", "commit", "flush")}
+        name = "outlast_turn_phase_seconds"
+        if name not in made:
+            labels = ("loop", "phase")
+            made[name] = Histogram(name, "Time in one phase of a turn", labels, registry=registry, buckets=SECONDS)
+        phase_seconds = made[name]
+        assert isinstance(phase_seconds, Histogram)
+        self._phases = {phase: phase_seconds.labels(loop, phase) for phase in ("decide", "commit", "flush")}
 
     def consumed(self, count: int) -> None:
         """A batch of `count` messages was committed."""
@@ -98,13 +102,5 @@ class LoopMetrics:
             self._phases[phase].observe(perf_counter() - began)
 
 
-_made: dict[tuple[int, str], object] = {}
-
-
-def _once(registry, kind, name, meaning, labels, buckets=None):  # pyright: ignore
-    """Two loops of one process share a metric and differ by label."""
-    key = (id(registry), name)
-    if key not in _made:
-        arguments = {} if buckets is None else {"buckets": buckets}
-        _made[key] = kind(name, meaning, labels, registry=registry, **arguments)
-    return _made[key]
+_made: dict[CollectorRegistry, dict[str, Counter | Histogram]] = {}
+"""Two loops of one process share a metric and differ by label."""

@@ -1,0 +1,132 @@
+"""Given a runbook and what happened, when a message comes, then these events: how the interpreter's tests read."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from outlast.contracts.messages import ActionError, ActivityResult, EventReference, RunbookReference, Start
+from outlast.execution.decide import Decision, Rejection, decide
+from outlast.execution.evolve import fold
+from outlast.execution.state import Execution
+from outlast.history import codec
+from outlast.history.events import Event, Recorded
+from outlast.runbooks.definition import Runbook
+from outlast.runbooks.documents import Json, canonical
+from outlast.runbooks.pinned import load_pinned
+
+EXECUTION = "018bcfe5-6800-8002-a4b7-f58a9ea932a5"
+EVENT_TIME = datetime(2026, 1, 5, 12, tzinfo=UTC)
+PAYLOAD: dict[str, Json] = {
+    "event": {"type": "finding_created", "id": "e-1", "data": {"finding_id": "f-1"}},
+    "company": {"id": "acme"},
+    "finding": {"id": "f-1", "title": "SQL injection", "severity": "high"},
+    "asset": {"id": "a-1", "owning_team": {"id": "t-1", "name": "Payments"}},
+}
+
+
+def notify(name: str, **more: Json) -> Json:
+    """A pinned notify action with a constant config."""
+    return {"id": name, "type": "http_request", "class": "notify", "config": {"url": "http://x"}, **more}
+
+
+def runbook(*actions: Json) -> Runbook:
+    """A runbook of these pinned actions."""
+    return load_pinned(canonical({"name": "r", "rules": [{"event": "finding_created"}], "actions": list(actions)}))
+
+
+class Spec:
+    """One execution of one runbook; each `when` is one message, a second after the one before."""
+
+    def __init__(self, definition: Runbook | None, payload: dict[str, Json] | None = None) -> None:
+        self.definition = definition
+        self.payload = PAYLOAD if payload is None else payload
+        self.history: list[Recorded] = []
+        self.state = Execution(EXECUTION)
+        self.now = EVENT_TIME
+
+    def start(self) -> Decision:
+        """The start message."""
+        return self.when(
+            Start(
+                execution_id=EXECUTION,
+                company_id="acme",
+                runbook=RunbookReference(id="r-1", name="r", version=1, sha256="d"),
+                event=EventReference(source="s", id="e-1", type="finding_created", time=EVENT_TIME),
+                mode="workflow",
+                lane=3,
+                payload=Raw(msgspec.json.encode(self.payload)),
+                definition=Raw(b"{}"),
+            )
+        )
+
+    def succeed(self, activity_id: str, output: Json = None, *, attempt: int = 1, folded: Json = None) -> Decision:
+        """The activity's result: an output, perhaps something to fold in."""
+        return self.when(
+            ActivityResult(
+                execution_id=EXECUTION,
+                activity_id=activity_id,
+                attempt=attempt,
+                started_at=self.now,
+                duration_ms=5.0,
+                output=Raw(msgspec.json.encode(output)),
+                fold=UNSET if folded is None else Raw(msgspec.json.encode(folded)),
+            )
+        )
+
+    def fail(self, activity_id: str, code: str = "http_500") -> Decision:
+        """The activity's result: an error."""
+        return self.when(
+            ActivityResult(
+                execution_id=EXECUTION,
+                activity_id=activity_id,
+                attempt=1,
+                started_at=self.now,
+                duration_ms=5.0,
+                error=ActionError(code=code, message="it failed", retryable=True),
+            )
+        )
+
+    def when(self, message: Start | ActivityResult) -> Decision:
+        """Decide, keep the events, and hold the live state against the fold of the stored history."""
+        self.now += timedelta(seconds=1)
+        decision = decide(self.state, self.definition, message, self.now)
+        if not isinstance(decision, Rejection):
+            self.history += decision
+            stored = [Recorded(r.sequence, r.at, codec.decode(codec.encode(r.event))) for r in self.history]
+            replayed = fold(EXECUTION, stored)
+            assert plain(replayed) == plain(self.state), "replayed state differs from live state"
+        return decision
+
+    def events(self) -> list[Event]:
+        """All that happened."""
+        return [recorded.event for recorded in self.history]
+
+    def kinds(self) -> list[str]:
+        """All that happened, as `ActivityScheduled 2`."""
+        return [kind(event) for event in self.events()]
+
+
+def kind(event: Event) -> str:
+    """The event's name, and the activity it is about or the status it gives."""
+    about = getattr(event, "activity_id", "") or getattr(event, "status", "")
+    return f"{type(event).__name__} {about}".rstrip()
+
+
+def plain(state: Execution) -> object:
+    """The state as comparable JSON."""
+    return msgspec.to_builtins(
+        {
+            "sequence": state.sequence,
+            "context": state.context,
+            "ended": None if state.ended is None else type(state.ended).__name__,
+            "ended_at": state.ended_at,
+            "steps": {
+                name: [
+                    step.status.value, step.action, step.action_class, step.sequence, step.attempt, step.reason,
+                    step.output, step.error, None if step.scheduled is None else bytes(step.scheduled.input).decode(),
+                ]
+                for name, step in state.steps.items()
+            },
+        }
+    )  # fmt: skip
