@@ -66,6 +66,15 @@ class Topic:
 
 SERVICES = ("platform", "trigger_matcher", "engine", "action_executor", "finalizer", "control_plane")
 
+DEAD_LETTER_ENVELOPE_BYTES = 64 * 1024
+"""What a dead letter's headers add: the largest message must still fit, else it could stop its partition."""
+
+
+def _dead_letters(service: str) -> Topic:
+    largest = {"max.message.bytes": str(MESSAGE_BYTES_MAX + DEAD_LETTER_ENVELOPE_BYTES)}
+    return Topic(dead_letters(service), service, retention_ms=30 * DAY_MS, extra=largest)
+
+
 TOPICS: tuple[Topic, ...] = (
     Topic(PLATFORM_EVENTS, "platform"),
     Topic(API_EVENTS, "control_plane"),
@@ -78,7 +87,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic(IDENTITIES, "control_plane", partitions=1, is_compacted=True),
     Topic(CATALOGUE, "action_executor", partitions=1, is_compacted=True),
     Topic(ENGINE_STATUS, "engine", partitions=1, is_compacted=True),
-    *(Topic(dead_letters(name), name, retention_ms=30 * DAY_MS) for name in SERVICES),
+    *(_dead_letters(name) for name in SERVICES),
 )
 
 

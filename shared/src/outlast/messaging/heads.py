@@ -1,5 +1,6 @@
 """Knowing when a compacted topic is completely read: its owner keeps a head record {revision, count} in it."""
 
+import contextlib
 from collections.abc import Collection
 
 import msgspec
@@ -33,10 +34,9 @@ class Heads:
         """Take in one record; True if it is a head record, which is not for the reader's application."""
         record = _Revised()
         if received.value is not None:
-            try:
+            # what cannot be read is the application's to complain about
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 record = _decoder.decode(received.value)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                pass  # the application says what is wrong with it
         if received.key == HEAD_KEY and record.type == HEAD_TYPE:
             self._wanted[received.topic] = record.revision
             return True

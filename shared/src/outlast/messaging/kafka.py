@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from outlast.contracts.topics import Claim, TopicPartition
-from outlast.errors import LimitExceeded, TransientError
+from outlast.contracts.topics import DEAD_LETTER_ENVELOPE_BYTES, Claim, TopicPartition
+from outlast.errors import LimitExceeded, PermanentError, TransientError
 from outlast.limits import MESSAGE_BYTES_MAX
-from outlast.messaging.membership import Alarm, InstanceTaken, Member, Membership
-from outlast.messaging.ports import Outgoing, Owner, Received
+from outlast.messaging.membership import Alarm, Member, Membership
+from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
 
 __all__ = ["InstanceTaken", "KafkaSink", "KafkaSource"]
@@ -28,8 +28,6 @@ SEND_SECONDS_MAX = 5.0
 SEND_SLICE_SECONDS = 0.05
 QUEUE_MESSAGES_MAX = 200_000
 QUEUE_KILOBYTES_MAX = 256 * 1024
-ENVELOPE_BYTES = 64 * 1024
-"""Room for key and headers above the largest value."""
 METADATA_SECONDS_MAX = 5.0
 
 T = TypeVar("T")
@@ -41,6 +39,14 @@ _TOPIC_MISSING = frozenset(
         KafkaError._UNKNOWN_PARTITION,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.UNKNOWN_TOPIC_ID,
+    }
+)
+_HOPELESS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
 
@@ -170,7 +176,7 @@ class KafkaSink:
             "compression.type": compression,
             "partitioner": "murmur2_random",
             "message.timeout.ms": MESSAGE_TIMEOUT_MS,
-            "message.max.bytes": MESSAGE_BYTES_MAX + ENVELOPE_BYTES,
+            "message.max.bytes": MESSAGE_BYTES_MAX + DEAD_LETTER_ENVELOPE_BYTES,
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
             "topic.metadata.propagation.max.ms": 3_000,
@@ -218,10 +224,10 @@ class KafkaSink:
         missing = {topic for topic, error in failures if error.code() in _TOPIC_MISSING}
         if missing:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._create_again, missing)
-        reasons = sorted({f"{topic}: {error.name()}" for topic, error in failures})
-        raise TransientError(
-            f"expected all messages to be delivered, {count} were not ({', '.join(reasons)})"
-        )
+        reasons = ", ".join(sorted({f"{topic}: {error.name()}" for topic, error in failures}))
+        is_hopeless = any(error.code() in _HOPELESS for _, error in failures)
+        kind = PermanentError if is_hopeless else TransientError
+        raise kind(f"expected all messages to be delivered, {count} were not ({reasons})")
 
     async def partition_count(self, topic: str) -> int:
         """As the port says. A topic that is missing is created first. TransientError if no broker answers."""

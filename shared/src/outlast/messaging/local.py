@@ -7,58 +7,18 @@ code. Time comes from outside; nothing is random; `Faults` decide what goes wron
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from outlast.contracts.topics import TOPICS, Claim, TopicPartition
 from outlast.errors import LimitExceeded, TransientError
 from outlast.limits import MESSAGE_BYTES_MAX
 from outlast.messaging.assignment import sticky_assignment
+from outlast.messaging.faults import Faults, NoFaults
 from outlast.messaging.heads import Heads
 from outlast.messaging.partitioner import partition_of
 from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received
 
 PARTITIONS_DEFAULT = 4
 _contracts = {topic.name: topic.partitions for topic in TOPICS}
-
-
-class Faults(Protocol):
-    """What goes wrong with messages; asked at each send and at each poll. Never breaks the order of one key."""
-
-    def is_early(self, message: Outgoing) -> bool:
-        """Whether this message reaches the broker at once, so that it is there even if its sender dies unflushed."""
-        ...
-
-    def copies(self, message: Outgoing) -> int:
-        """How often the broker stores it: 1; more for a duplicate; 0 for one lost, so that `flush` raises."""
-        ...
-
-    def order(self, count: int) -> Sequence[int]:
-        """The order (a permutation of range(count)) in which one flush reaches the broker."""
-        ...
-
-    def take(self, at: TopicPartition, available: int) -> int:
-        """How many of the available messages this poll may have: fewer for a slow fetch, 0 for a late one."""
-        ...
-
-
-class NoFaults:
-    """Everything as it should be."""
-
-    def is_early(self, message: Outgoing) -> bool:  # noqa: ARG002 part of the protocol
-        """Never."""
-        return False
-
-    def copies(self, message: Outgoing) -> int:  # noqa: ARG002 part of the protocol
-        """One."""
-        return 1
-
-    def order(self, count: int) -> Sequence[int]:
-        """As sent."""
-        return range(count)
-
-    def take(self, at: TopicPartition, available: int) -> int:  # noqa: ARG002 part of the protocol
-        """All."""
-        return available
 
 
 @dataclass(slots=True)
@@ -215,7 +175,7 @@ class LocalSource:
         self._paused: set[TopicPartition] = set()
         self._turn = 0
 
-    async def poll(self, messages_max: int, timeout_seconds: float) -> Sequence[Received]:  # noqa: ARG002
+    async def poll(self, messages_max: int, timeout_seconds: float) -> Sequence[Received]:
         """As the port says, but what is not there now does not come: it never waits."""
         if not self._broker.is_up:
             return []
