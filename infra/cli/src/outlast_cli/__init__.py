@@ -1,1 +1,1 @@
-"""The outlast command."""
+"""The `outlast` command: the product by hand, and the same for scripts with `--json`."""

@@ -1,1 +1,1 @@
-"""Runbooks, runs and identities over HTTP."""
+"""Runbooks, runs, identities and events over HTTP: what people and programs ask of Outlast."""

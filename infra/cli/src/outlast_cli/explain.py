@@ -1,0 +1,115 @@
+"""A run told to people: the event, each step with its input, output or reason, and the end."""
+
+from typing import Any
+
+import click
+
+from outlast_cli.output import COLOURS, milliseconds, pretty, printable
+
+SHOWN_LINES_MAX = 40
+MARKS = {"success": "✓", "failed": "✗", "skipped": "–", "running": "…"}
+
+
+def explain(run: dict[str, Any]) -> None:
+    """Print one run of `GET /executions/{id}`."""
+    _heading(run)
+    for number, step in enumerate(run["steps"], 1):
+        _step(number, step)
+    if not run["steps"]:
+        click.echo("\nNo step has begun.")
+    if run.get("error"):
+        click.echo()
+        _error("the run failed", run["error"])
+    click.echo(f"\nEvery recorded event: outlast run history {run['id']}", err=True)
+
+
+def _heading(run: dict[str, Any]) -> None:
+    version = f" v{run['runbook_version']}" if run.get("runbook_version") else ""
+    click.echo(click.style(f"{run['runbook']}{version}", bold=True) + "  " + _status(run["status"]))
+    if run["runbook_name"] != run["runbook"]:
+        _line("name", run["runbook_name"])
+    _line("run", f"{run['id']} ({run['mode']}, company {run['company']})")
+    event = run.get("event") or {}
+    if event:
+        _line("event", f"{event['type']} {event['id']} from {event['source']} at {event.get('time') or '?'}")
+    subject = _subject(run.get("payload"))
+    if subject:
+        _line("about", subject)
+    took = milliseconds(run.get("duration_ms"))
+    _line("started", f"{run.get('started_at') or '?'}{f', took {took}' if took else ''}")
+
+
+def _subject(payload: Any) -> str:
+    if not isinstance(payload, dict):
+        return ""
+    finding, asset = payload.get("finding"), payload.get("asset")
+    parts: list[str] = []
+    if isinstance(finding, dict):
+        title = finding.get("title") or finding.get("rule_id") or ""
+        parts.append(f"finding {finding.get('id', '?')} ({finding.get('severity', '?')}) {title}".rstrip())
+    if isinstance(asset, dict):
+        parts.append(f"asset {asset.get('name') or asset.get('id', '?')}")
+    return " on ".join(parts)
+
+
+def _step(number: int, step: dict[str, Any]) -> None:
+    status = str(step.get("status", ""))
+    mark = click.style(MARKS.get(status, "?"), fg=_colour(status))
+    attempts = step.get("attempts") or 1
+    details = [
+        step.get("action") or "",
+        milliseconds(step.get("duration_ms")) if status in {"success", "failed"} else "",
+    ]
+    if attempts > 1:
+        details.append(f"{attempts} attempts")
+    if step.get("resolved"):
+        details.append(f"outcome was unknown, {step['resolved']}")
+    label = step["id"] + (f" “{step['name']}”" if step.get("name") else "")
+    click.echo(
+        f"\n{mark} {number}. {click.style(printable(label), bold=True)}  {_status(status)}  {' · '.join(d for d in details if d)}"
+    )
+    if status == "skipped":
+        _line("why", step.get("reason") or "its `when` was false")
+    if step.get("when") is not None:
+        _value("when", step["when"])
+    if step.get("input") is not None:
+        _value("input", step["input"])
+    if step.get("output") is not None:
+        _value("output", step["output"])
+    if step.get("fold") is not None:
+        _value("folded in", step["fold"])
+    if step.get("error"):
+        _error("error", step["error"])
+
+
+def _error(name: str, error: dict[str, Any]) -> None:
+    where = f" at {error['path']}" if error.get("path") else ""
+    again = " (trying again could help)" if error.get("retryable") else ""
+    _line(
+        name,
+        click.style(
+            printable(f"{error.get('code', '?')}{where}: {error.get('message', '')}{again}"), fg="red"
+        ),
+    )
+
+
+def _value(name: str, value: Any) -> None:
+    lines = pretty(value).splitlines()
+    if len(lines) > SHOWN_LINES_MAX:
+        lines = [*lines[:SHOWN_LINES_MAX], f"… {len(lines) - SHOWN_LINES_MAX} more lines: --json shows all"]
+    _line(name, lines[0])
+    for line in lines[1:]:
+        click.echo(f"{'':16}{line}")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"   {click.style(f'{name:<12}', dim=True)} {text}")
+
+
+def _status(status: str) -> str:
+    return click.style(status, fg=_colour(status))
+
+
+def _colour(status: str) -> str | None:
+    colour = COLOURS.get(status)
+    return None if colour == "dim" else colour

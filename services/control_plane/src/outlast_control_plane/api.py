@@ -1,0 +1,67 @@
+"""The HTTP application: routes, errors, bounds. Made without connecting to anything, so that its OpenAPI can be
+written by a script.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from outlast_control_plane import metrics
+from outlast_control_plane.bounds import BodyLimit
+from outlast_control_plane.limits import REQUEST_BYTES_MAX
+from outlast_control_plane.models import ProblemShown
+from outlast_control_plane.problems import install_handlers
+from outlast_control_plane.routes import administration, events, executions, identities, runbooks
+from outlast_control_plane.services import Services
+
+PREFIX = "/api/v1"
+VERSION = "1"
+
+PROBLEM: dict[str, Any] = {
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShown"}}}
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The request needs something more", "model": ProblemShown},
+    401: {"description": "No API key, or one that nobody holds"},
+    403: {"description": "The caller may not do this"},
+    404: {"description": "There is no such thing for this caller"},
+    412: {"description": "The thing has changed since it was read"},
+    413: {"description": "Too large"},
+    422: {"description": "The content cannot be taken; `errors` say where"},
+    503: {"description": "Something is away; try again after Retry-After"},
+}
+
+
+def make_api(services: Services | None) -> FastAPI:
+    """The application over these services; None where only its description is wanted."""
+    api = FastAPI(
+        title="Outlast control plane",
+        version=VERSION,
+        description="Runbooks, runs, identities and events. Errors are RFC 9457 problem details.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    api.state.services = services
+    responses = {status: PROBLEM | described for status, described in PROBLEMS.items()}
+    for module in (runbooks, events, executions, identities, administration):
+        api.include_router(module.router, prefix=PREFIX, responses=responses)
+    install_handlers(api)
+
+    @api.middleware("http")
+    async def _measured(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        began = time.perf_counter()
+        response = await go_on(request)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "unknown")
+        metrics.requests.labels(request.method, path, str(response.status_code)).observe(
+            time.perf_counter() - began
+        )
+        return response
+
+    api.add_middleware(BodyLimit, bytes_max=REQUEST_BYTES_MAX)
+    return api

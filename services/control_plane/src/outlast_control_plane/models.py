@@ -1,0 +1,337 @@
+"""Requests and answers as OpenAPI shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from outlast_control_plane.access import NAME_PATTERN
+from outlast_control_plane.definitions import SOURCE_BYTES_MAX
+from outlast_control_plane.limits import PLAN_DOCUMENTS_MAX
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+PrintableText = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+
+
+class Request(BaseModel):
+    """Base of what is sent to us: unknown members are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FaultShown(BaseModel):
+    """One thing that is wrong, and where."""
+
+    path: str
+    message: str
+
+
+class ProblemShown(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FaultShown] = []
+
+
+class Author(BaseModel):
+    """Who saved a version."""
+
+    id: str
+    name: str
+
+
+class RunbookShown(BaseModel):
+    """A runbook as lists show it."""
+
+    id: str
+    name: str
+    company: str
+    version: int
+    is_active: bool
+    sha256: str
+    created_at: datetime
+    updated_at: datetime
+    saved_at: datetime
+    author: Author
+    etag: str
+
+
+class RunbookWhole(RunbookShown):
+    """A runbook with its current document and the source that it was saved from."""
+
+    document: dict[str, Any]
+    source: str
+    source_format: str
+
+
+class RunbookSaved(BaseModel):
+    """What a save came to."""
+
+    id: str
+    company: str
+    version: int
+    is_active: bool
+    change: Literal["create", "update", "unchanged"]
+    etag: str
+
+
+class RunbookPage(BaseModel):
+    """Runbooks in the order of their ids."""
+
+    items: list[RunbookShown]
+    next: str | None
+
+
+class VersionShown(BaseModel):
+    """One saved version."""
+
+    version: int
+    author: Author
+    created_at: datetime
+    sha256: str
+
+
+class VersionPage(BaseModel):
+    """Versions, newest first."""
+
+    items: list[VersionShown]
+    next: str | None
+
+
+class VersionWhole(VersionShown):
+    """One version with its document, its source and what it changed."""
+
+    document: dict[str, Any]
+    source: str
+    source_format: str
+    diff: str
+
+
+class PlanDocument(Request):
+    """One file that would be applied."""
+
+    source: Annotated[str, StringConstraints(max_length=SOURCE_BYTES_MAX)]
+    format: Literal["yaml", "json"] = "yaml"
+
+
+class PlanRequest(Request):
+    """What would be applied together."""
+
+    documents: Annotated[list[PlanDocument], Field(min_length=1, max_length=PLAN_DOCUMENTS_MAX)]
+
+
+class PlanItem(BaseModel):
+    """What applying one document would do."""
+
+    id: str
+    change: Literal["create", "update", "unchanged", "refused"]
+    version: int | None = None
+    """The version in use now."""
+    is_active: bool = False
+    """Whether it is active now."""
+    will_be_active: bool = False
+    diff: str = ""
+    errors: list[FaultShown] = []
+
+
+class Plan(BaseModel):
+    """What applying the documents would do, in their order."""
+
+    items: list[PlanItem]
+
+
+class RunEvent(BaseModel):
+    """The domain event that caused a run."""
+
+    source: str
+    id: str
+    type: str
+    time: datetime | None
+
+
+class RunShown(BaseModel):
+    """A run as lists show it."""
+
+    id: str
+    company: str
+    runbook: str
+    runbook_name: str
+    runbook_version: int | None
+    mode: str
+    status: str
+    event: RunEvent | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: float | None
+    steps: dict[str, int]
+    error: dict[str, Any] | None
+
+
+class RunPage(BaseModel):
+    """Runs, newest first."""
+
+    items: list[RunShown]
+    next: str | None
+
+
+class RunWhole(BaseModel):
+    """A run with its payload and what happened in each step."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    company: str
+    runbook: str
+    runbook_name: str
+    runbook_version: int | None
+    definition_sha256: str | None
+    mode: str
+    status: str
+    event: RunEvent | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: float | None
+    error: dict[str, Any] | None
+    payload: Any
+    steps: list[dict[str, Any]]
+
+
+class HistoryEvent(BaseModel):
+    """One event of a run's history."""
+
+    seq: int
+    type: str
+    at: datetime
+    data: Any
+
+
+class HistoryPage(BaseModel):
+    """A run's history in order."""
+
+    items: list[HistoryEvent]
+    next: str | None
+
+
+class NewIdentity(Request):
+    """An identity to make. Its company is the caller's, or the one of `?company=`."""
+
+    name: PrintableText
+    role: Literal[
+        "remediation_owner", "soc_analyst", "security_engineer", "platform_administrator", "service"
+    ]
+    scopes: Annotated[list[Scope], Field(max_length=50)] = []
+
+
+class IdentityShown(BaseModel):
+    """An identity; nothing of its key."""
+
+    id: str
+    name: str
+    company: str
+    role: str
+    scopes: list[str]
+    is_revoked: bool
+    created_at: datetime | None = None
+
+
+class IdentityMade(IdentityShown):
+    """A new identity and its key, shown once."""
+
+    key: str | None
+
+
+class IdentityPage(BaseModel):
+    """Identities in the order of their ids."""
+
+    items: list[IdentityShown]
+    next: str | None
+
+
+class CompanyRequest(Request):
+    """A company to make or rename."""
+
+    name: PrintableText
+
+
+class CompanyShown(BaseModel):
+    """A company."""
+
+    id: str
+    name: str
+
+
+class ProducerRequest(Request):
+    """For which companies a producer may speak."""
+
+    companies: Annotated[list[Name | Literal["*"]], Field(min_length=1, max_length=1_000)]
+
+
+class ProducerShown(BaseModel):
+    """A producer of domain events."""
+
+    name: str
+    topic: str
+    companies: list[str]
+    is_revoked: bool
+
+
+class ProducerPage(BaseModel):
+    """Producers in the order of their names."""
+
+    items: list[ProducerShown]
+    next: str | None
+
+
+class EventAccepted(BaseModel):
+    """One event that is recorded, now or before."""
+
+    id: str
+    source: str
+    status: Literal["accepted", "duplicate"]
+
+
+class EventsAccepted(BaseModel):
+    """The events of a request, in their order."""
+
+    items: list[EventAccepted]
+
+
+class ActionShown(BaseModel):
+    """An action type that executors can run."""
+
+    name: str
+    action_class: str
+    summary: str
+    config_schema: Any
+    example: Any
+    is_idempotent: bool
+    undo: str
+    distribution: str
+
+
+class ActionList(BaseModel):
+    """Every action type."""
+
+    items: list[ActionShown]
+
+
+class EngineShown(BaseModel):
+    """What one engine instance says of itself."""
+
+    instance: str
+    state: str
+    at: datetime
+
+
+class EngineStatusShown(BaseModel):
+    """The engine's mode and its instances."""
+
+    mode: str
+    instances: list[EngineShown]

@@ -1,0 +1,63 @@
+"""The broker's administration and the platform, as the routes need them."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import httpx
+
+from outlast.contracts.topics import TOPICS, Topic, producer
+from outlast.errors import TransientError
+from outlast.messaging.topics import TopicAdmin
+from outlast_control_plane.limits import FORWARD_TIMEOUT_SECONDS
+from outlast_control_plane.problems import Problem, unavailable
+
+OURS: dict[str, Topic] = {topic.name: topic for topic in TOPICS if topic.owner == "control_plane"}
+
+
+class BrokerTopics:
+    """Topic ids and producers' topics over one administrative connection; its calls block, so they go to threads."""
+
+    def __init__(self, admin: TopicAdmin) -> None:
+        self._admin = admin
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The id of each of these topics. One of ours that is gone is made again from contracts/."""
+        found = await asyncio.to_thread(self._admin.describe, topics)
+        missing = [OURS[name] for name in topics if name not in found and name in OURS]
+        if missing:
+            found |= await asyncio.to_thread(self._admin.ensure, missing)
+        return {name: state.topic_id for name, state in found.items()}
+
+    async def create_producer_topic(self, name: str) -> None:
+        """The producer's topic exists afterwards."""
+        try:
+            await asyncio.to_thread(self._admin.ensure, [producer(name)])
+        except TransientError as fault:
+            raise unavailable(
+                "The broker does not answer, so the producer's topic cannot be made."
+            ) from fault
+
+
+class PlatformClient:
+    """Tells the platform service, in our own name."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, token: str) -> None:
+        self._client = client
+        self._url = url
+        self._token = token
+
+    async def put_company(self, company_id: str, name: str) -> None:
+        """The company exists afterwards."""
+        try:
+            answer = await self._client.put(
+                f"{self._url}/api/v1/companies/{company_id}",
+                json={"name": name},
+                headers={"Authorization": f"Bearer {self._token}"},
+                timeout=FORWARD_TIMEOUT_SECONDS,
+            )
+        except httpx.HTTPError as fault:
+            raise unavailable("The platform service does not answer.") from fault
+        if answer.status_code >= 500:
+            raise unavailable(f"The platform service answered {answer.status_code}.")
+        if answer.status_code >= 300:
+            raise Problem(502, "platform_refused", f"The platform service refused with {answer.status_code}.")

@@ -1,0 +1,29 @@
+-- name: runs_page
+-- Runs of one company (null: of all) before an id, newest first, by runbook, status and time.
+select execution_id, company_id, runbook_id, runbook_name, runbook_version, mode, status, event_source, event_id,
+       event_type, event_time, started_at, finished_at, steps, error
+from records_read.runs_v1
+where ($1::text is null or company_id = $1)
+  and ($2::uuid is null or execution_id < $2)
+  and ($3::uuid is null or execution_id >= $3)
+  and ($4::text is null or runbook_id = $4)
+  and ($5::text is null or status = $5)
+order by execution_id desc limit $6;
+
+-- name: run
+-- One run whole.
+select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status,
+       event_source, event_id, event_type, event_time, started_at, finished_at, payload, steps, error
+from records_read.runs_v1
+where execution_id = $1 and ($2::text is null or company_id = $2);
+
+-- name: open_run
+-- A run that the engine works on and that may have no record yet.
+select execution_id, company_id, runbook_id, runbook_name, started_at
+from engine_read.open_v1
+where execution_id = $1 and ($2::text is null or company_id = $2);
+
+-- name: history_page
+-- The history of one run after a sequence number, in order.
+select seq, type, at, data from engine_read.history_v1
+where execution_id = $1 and seq > $2 order by seq limit $3;

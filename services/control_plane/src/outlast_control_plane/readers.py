@@ -1,0 +1,54 @@
+"""What the executors and the engine say on their compacted topics, kept in memory."""
+
+from collections.abc import Mapping, Sequence
+
+from outlast.contracts import codec
+from outlast.contracts.messages import CatalogueAction, EngineStatus
+from outlast.contracts.topics import CATALOGUE, ENGINE_STATUS
+from outlast.errors import ContractError
+from outlast.messaging.compacted import CompactedReader
+from outlast.messaging.ports import Received
+from outlast.runtime.logging import get_logger
+
+log = get_logger(__name__)
+
+
+class CompactedTopics:
+    """The catalogue of actions and the engine's reports. Absence never deletes."""
+
+    def __init__(self, bootstrap: str, client_id: str) -> None:
+        self._reader = CompactedReader(
+            bootstrap, (CATALOGUE, ENGINE_STATUS), self.apply, client_id=f"{client_id}-readers"
+        )
+        self._actions: dict[str, CatalogueAction] = {}
+        self._engines: dict[str, EngineStatus] = {}
+
+    async def run(self) -> None:
+        """Read until `close`."""
+        await self._reader.run()
+
+    async def close(self) -> None:
+        """Stop reading; `run` returns."""
+        await self._reader.close()
+
+    def apply(self, received: Received) -> None:
+        """Take in one record; one that cannot be read hides no other."""
+        if received.value is None:
+            return
+        try:
+            message = codec.compacted.decode(received.value)
+        except ContractError as fault:
+            log.error("record_unreadable", topic=received.topic, offset=received.offset, error=str(fault))
+            return
+        if isinstance(message, CatalogueAction):
+            self._actions[message.name] = message
+        elif isinstance(message, EngineStatus):
+            self._engines[message.instance] = message
+
+    def actions(self) -> Mapping[str, CatalogueAction] | None:
+        """By name; None until the topic was read to its end and some executor has published."""
+        return self._actions if self._reader.is_ready and self._actions else None
+
+    def engines(self) -> Sequence[EngineStatus]:
+        """The last word of every instance."""
+        return [self._engines[instance] for instance in sorted(self._engines)]

@@ -1,0 +1,178 @@
+"""Runs: list, detail with every step explained, history."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+import asyncpg
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+from msgspec import Raw
+
+from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
+from outlast_control_plane.core.explain import HistoryLine, explain, final_status
+from outlast_control_plane.idempotency import json_response
+from outlast_control_plane.limits import HISTORY_PAGE_MAX
+from outlast_control_plane.models import HistoryPage, RunPage, RunWhole
+from outlast_control_plane.pages import LIMIT_DEFAULT, Limit, page
+from outlast_control_plane.problems import Problem, not_found
+from outlast_control_plane.records import Records, RunFilter
+from outlast_control_plane.services import ServicesAre
+
+router = APIRouter(tags=["executions"])
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+RunId = Annotated[str, Path(alias="id", max_length=200)]
+Status = Literal["queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled"]
+
+
+@router.get("/executions", response_model=RunPage)
+async def list_executions(
+    caller: CallerIs,
+    services: ServicesAre,
+    company: CompanyNamed = None,
+    runbook: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
+    status: Status | None = None,
+    since: Annotated[datetime | None, Query(description="Born at or after this instant (RFC 3339).")] = None,
+    limit: Limit = LIMIT_DEFAULT,
+    after: Annotated[
+        str | None, Query(pattern=UUID_PATTERN, description="`next` of the page before.")
+    ] = None,
+) -> Response:
+    """Runs, newest first. An administrator who names no company sees those of all."""
+    wanted = RunFilter(_readable(caller, company), runbook, status, since, after)
+    rows = await services.records.page(wanted, limit + 1)
+    return json_response(200, msgspec.json.encode(page(rows, limit, "execution_id", _summary)))
+
+
+@router.get("/executions/{id}", response_model=RunWhole)
+async def get_execution(
+    run_id: RunId, caller: CallerIs, services: ServicesAre, company: CompanyNamed = None
+) -> Response:
+    """One run: its event, its payload, and for each step what went in, what came out, or why it did not run."""
+    company_id = _readable(caller, company)
+    record, open_run = await _known(services.records, run_id, company_id)
+    history = [_line(row) for row in await _history(services.records, run_id)]
+    if record is not None:
+        summaries: list[dict[str, object]] = msgspec.json.decode(record["steps"] or b"[]")
+        body = _summary(record) | {
+            "definition_sha256": record["definition_sha256"],
+            "payload": Raw(record["payload"] or b"null"),
+        }
+    else:
+        assert open_run is not None
+        summaries = []
+        body = _open_summary(open_run, history)
+    body["steps"] = explain(summaries, history)  # pyright: ignore[reportArgumentType] decoded JSON
+    return json_response(200, msgspec.json.encode(body))
+
+
+@router.get("/executions/{id}/history", response_model=HistoryPage)
+async def get_history(
+    run_id: RunId,
+    caller: CallerIs,
+    services: ServicesAre,
+    company: CompanyNamed = None,
+    limit: Annotated[int, Query(ge=1, le=HISTORY_PAGE_MAX)] = HISTORY_PAGE_MAX,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="`next` of the page before.")] = 0,
+) -> Response:
+    """Every event of a run in order: the truth that its state is the fold of."""
+    await _known(services.records, run_id, _readable(caller, company))
+    rows = await services.records.history(run_id, after, limit + 1)
+    return json_response(200, msgspec.json.encode(page(rows, limit, "seq", _event)))
+
+
+def _readable(caller: Caller, company: str | None) -> str | None:
+    company_id = caller.company_or_all(company)
+    caller.need(Role.SOC_ANALYST, scope=READ_RUNS)
+    return company_id
+
+
+async def _known(
+    records: Records, run_id: str, company_id: str | None
+) -> tuple[asyncpg.Record | None, asyncpg.Record | None]:
+    """The record or the open run of this id; a run of another company is no run."""
+    if re.fullmatch(UUID_PATTERN, run_id) is None:
+        raise not_found("run")
+    record = await records.run(run_id, company_id)
+    if record is not None:
+        return record, None
+    open_run = await records.open_run(run_id, company_id)
+    if open_run is None:
+        raise not_found("run")
+    return None, open_run
+
+
+async def _history(records: Records, run_id: str) -> list[asyncpg.Record]:
+    """The history as far as it explains steps; a run whose mode keeps none has an empty one."""
+    try:
+        return list(await records.history(run_id, 0, HISTORY_PAGE_MAX))
+    except Problem:
+        return []
+
+
+def _summary(row: asyncpg.Record) -> dict[str, object]:
+    steps: list[dict[str, object]] = msgspec.json.decode(row["steps"] or b"[]")
+    counts: dict[str, int] = {}
+    for step in steps:
+        status = str(step.get("status"))
+        counts[status] = counts.get(status, 0) + 1
+    return {
+        "id": str(row["execution_id"]),
+        "company": row["company_id"],
+        "runbook": row["runbook_id"],
+        "runbook_name": row["runbook_name"],
+        "runbook_version": row["runbook_version"],
+        "mode": row["mode"],
+        "status": row["status"],
+        "event": {
+            "source": row["event_source"],
+            "id": row["event_id"],
+            "type": row["event_type"],
+            "time": row["event_time"],
+        },
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "duration_ms": _duration_ms(row["started_at"], row["finished_at"]),
+        "steps": counts,
+        "error": Raw(row["error"]) if row["error"] else None,
+    }
+
+
+def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, object]:
+    """A run that has no record yet, told from its history."""
+    body: dict[str, object] = {
+        "id": str(row["execution_id"]),
+        "company": row["company_id"],
+        "runbook": row["runbook_id"],
+        "runbook_name": row["runbook_name"],
+        "runbook_version": None,
+        "definition_sha256": None,
+        "mode": "workflow",
+        "status": final_status(history) or "running",
+        "event": None,
+        "started_at": row["started_at"],
+        "finished_at": None,
+        "duration_ms": None,
+        "error": None,
+        "payload": None,
+    }
+    first = history[0].data if history else {}
+    runbook = first.get("runbook")
+    if isinstance(runbook, dict):
+        body |= {"runbook_version": runbook.get("version"), "definition_sha256": runbook.get("sha256")}
+    return body | {name: first[name] for name in ("mode", "event", "payload") if name in first}
+
+
+def _duration_ms(started: datetime | None, finished: datetime | None) -> float | None:
+    if started is None or finished is None:
+        return None
+    return round((finished - started).total_seconds() * 1000, 1)
+
+
+def _line(row: asyncpg.Record) -> HistoryLine:
+    return HistoryLine(row["seq"], row["type"], row["at"], msgspec.json.decode(row["data"]))
+
+
+def _event(row: asyncpg.Record) -> dict[str, object]:
+    return {"seq": row["seq"], "type": row["type"], "at": row["at"], "data": Raw(row["data"])}
