@@ -39,15 +39,12 @@ class LeafResult(msgspec.Struct, frozen=True):
 class Condition:
     """A compiled condition tree. Immutable; safe to share."""
 
-    __slots__ = ("_check", "tree")
+    __slots__ = ("matches", "tree")
 
     def __init__(self, tree: Node) -> None:
         self.tree = tree
-        self._check = compile_node(tree)
-
-    def matches(self, payload: Json, now: datetime) -> bool:
-        """Whether the condition holds for an enriched payload at `now` (an instant with a zone)."""
-        return self._check(payload, now)
+        self.matches: Check = compile_node(tree)
+        """(payload, now) -> whether the condition holds for an enriched payload at an instant with a zone."""
 
     def explain(self, payload: Json, now: datetime) -> tuple[LeafResult, ...]:
         """Every leaf's own result, in document order, whether or not `matches` had to look at it."""

@@ -104,8 +104,7 @@ Step: TypeAlias = Action | Branch
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runbook:
     """One version of a runbook.
-
-    `active` is what a file asks for, None if it is silent; it is no part of the version. `engine` None means the
+     `active` is what a file asks for, None if it is silent; it is no part of the version. `engine` None means the
     mode of the installation; `requires_durable` holds the run while the engine is away.
     """
 

@@ -5,6 +5,7 @@ identity.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import msgspec
@@ -108,13 +109,25 @@ def load_pinned(data: bytes) -> Runbook:
     return runbook
 
 
-def load_rules(data: bytes) -> tuple[Rule, ...]:
-    """Only the trigger rules of pinned bytes, for whoever matches and does not run."""
+@dataclass(frozen=True, slots=True)
+class PinnedRules:
+    """As much of a runbook as is needed to match it."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+def load_rules(data: bytes) -> PinnedRules:
+    """Only the trigger rules of pinned bytes, for whoever matches and does not run; compiles no template.
+
+    Errors as `load_pinned`.
+    """
     faults: list[DefinitionFault] = []
-    rules = _rules(_RULES.decode(data).rules, faults)
+    pinned = _RULES.decode(data)
+    rules = _rules(pinned.rules, faults)
     if faults:
         raise DefinitionRefused(faults)
-    return rules
+    return PinnedRules(pinned.name, rules)
 
 
 def to_document(runbook: Runbook) -> dict[str, Json]:

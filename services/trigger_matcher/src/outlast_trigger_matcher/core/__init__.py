@@ -1,0 +1,1 @@
+"""Which runbooks an event fires: the index. Pure."""
