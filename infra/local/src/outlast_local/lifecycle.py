@@ -26,6 +26,7 @@ from outlast_local.system import run_folder
 UP_TIMEOUT_SECONDS = 600.0
 DOWN_TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.05
+DYING_SECONDS_MAX = 5.0
 
 
 class UpFailedError(RuntimeError):
@@ -86,7 +87,7 @@ def up(
     with exclusive(folder.command_lock):
         watch = _Watch(folder, progress)
         state = read_state(folder.state)
-        if is_held(folder.supervisor_lock):
+        if _is_supervised(folder):
             if servers_only or not state.servers_only:
                 return _running(watch.until_up(None), folder, was_running=state.phase is Phase.READY)
             _stop(folder)
@@ -104,7 +105,7 @@ def down(*, run_dir: str | Path | None = None) -> bool:
         return False
     with exclusive(folder.command_lock):
         state = read_state(folder.state)
-        ran = is_held(folder.supervisor_lock)
+        ran = _is_supervised(folder)
         if ran:
             _stop(folder)
             state = read_state(folder.state)
@@ -118,9 +119,20 @@ def status(*, run_dir: str | Path | None = None) -> SystemState:
     """What runs now. A state file whose supervisor is dead counts as down."""
     folder = run_folder(run_dir)
     state = read_state(folder.state)
-    if state.supervisor is not None and not is_held(folder.supervisor_lock):
+    if state.supervisor is not None and not _is_supervised(folder):
         return replace(state, phase=Phase.DOWN, supervisor=None)
     return state
+
+
+def _is_supervised(folder: RunFolder) -> bool:
+    """Whether a supervisor lives. A killed one's lock is free only when the last of its threads is gone."""
+    deadline = time.monotonic() + DYING_SECONDS_MAX
+    while is_held(folder.supervisor_lock):
+        identity = read_state(folder.state).supervisor
+        if identity is None or identity.is_alive() or time.monotonic() > deadline:
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _running(state: SystemState, folder: RunFolder, *, was_running: bool) -> Running:
@@ -198,7 +210,7 @@ class _Watch:
     def until_up(self, supervisor: subprocess.Popen[bytes] | None) -> SystemState:
         """The state once it is ready; UpFailedError when it never will be."""
         while time.monotonic() - self._began < UP_TIMEOUT_SECONDS:
-            gone = supervisor.poll() is not None if supervisor else not is_held(self._folder.supervisor_lock)
+            gone = supervisor.poll() is not None if supervisor else not _is_supervised(self._folder)
             state = read_state(self._folder.state)
             self._tell(state)
             if state.phase is Phase.READY and not gone:
