@@ -9,7 +9,8 @@ from outlast.contracts import codec
 from outlast.contracts.messages import Definition, Producer, RunbookReference
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
-from outlast.runbooks.pinned import load_pinned
+from outlast.runbooks.definition import Rule
+from outlast.runbooks.pinned import load_rules
 from outlast.runtime.logging import get_logger
 from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.core.index import TriggerIndex
@@ -23,6 +24,11 @@ class Known:
 
     reference: RunbookReference
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    rules: tuple[Rule, ...]
 
 
 class Runbooks:
@@ -58,7 +64,7 @@ class Runbooks:
 
     def _index(self, key: tuple[str, str], body: bytes) -> None:
         try:
-            self.index.add(*key, load_pinned(body))
+            self.index.add(*key, _Rules(load_rules(body)))
         except Exception as fault:  # noqa: BLE001 one unreadable definition must not hide the others
             log.error(
                 "definition_unreadable",

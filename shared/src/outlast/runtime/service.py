@@ -38,6 +38,13 @@ class Stop:
             await asyncio.wait_for(self.event.wait(), seconds)
         return self.event.is_set()
 
+    async def wait_for(self, other: asyncio.Event) -> None:
+        """Wait until the other event is set, or until the stop."""
+        waits = {asyncio.ensure_future(self.event.wait()), asyncio.ensure_future(other.wait())}
+        _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in pending:
+            each.cancel()
+
 
 @dataclass(slots=True)
 class App:
