@@ -9,7 +9,6 @@ from outlast.contracts import codec
 from outlast.contracts.messages import Definition, Producer, RunbookReference
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
-from outlast.runbooks.definition import Rule
 from outlast.runbooks.pinned import load_rules
 from outlast.runtime.logging import get_logger
 from outlast_trigger_matcher import metrics
@@ -24,11 +23,6 @@ class Known:
 
     reference: RunbookReference
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    rules: tuple[Rule, ...]
 
 
 class Runbooks:
@@ -64,7 +58,7 @@ class Runbooks:
 
     def _index(self, key: tuple[str, str], body: bytes) -> None:
         try:
-            self.index.add(*key, _Rules(load_rules(body)))
+            self.index.add(*key, load_rules(body))
         except Exception as fault:  # noqa: BLE001 one unreadable definition must not hide the others
             log.error(
                 "definition_unreadable",
