@@ -1,0 +1,1 @@
+"""The built-in action types, registered by entry point like anybody's."""

@@ -1,0 +1,1 @@
+"""Class finding: change the finding, through the platform."""

@@ -1,0 +1,1 @@
+"""Class notify: tell somebody outside."""

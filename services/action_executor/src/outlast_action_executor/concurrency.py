@@ -1,0 +1,99 @@
+"""The two ways to run calls beside the loop."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from outlast.messaging.ports import Received
+from outlast_action_executor.ports import Calls, Poll
+
+POLL_SECONDS = 1.0
+
+
+class Tasks:
+    """Every call is a task of its own; the poll is one that outlives turns, so that nothing it read is lost."""
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._polling: asyncio.Task[Sequence[Received]] | None = None
+
+    async def begin(self, calls: Calls) -> None:
+        """Start them all."""
+        for call in calls:
+            task = asyncio.create_task(call)
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    async def arrivals(self, poll: Poll, wait_seconds: float) -> Sequence[Received]:
+        """What the poll brought, once it or a call has ended."""
+        if self._polling is None:
+            self._polling = asyncio.ensure_future(poll(POLL_SECONDS))
+            self._polling.add_done_callback(self._polled)
+        if not self._wake.is_set() and wait_seconds > 0:
+            alarm = asyncio.get_running_loop().call_later(wait_seconds, self._wake.set)
+            await self._wake.wait()
+            alarm.cancel()
+        else:
+            await asyncio.sleep(0)
+        self._wake.clear()
+        if not self._polling.done():
+            return ()
+        polling, self._polling = self._polling, None
+        return polling.result()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep; the loop goes on beside it."""
+        await asyncio.sleep(seconds)
+
+    def wake(self) -> None:
+        """Let `arrivals` return now."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Cancel what still runs."""
+        left: list[asyncio.Task[Any]] = [*self._running]
+        if self._polling is not None:
+            left.append(self._polling)
+        for task in left:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._wake.set()
+        if not task.cancelled() and task.exception() is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {
+                    "message": "a call ended in an exception of ours",
+                    "exception": task.exception(),
+                    "task": task,
+                }
+            )
+
+    def _polled(self, _: asyncio.Task[Sequence[Received]]) -> None:
+        self._wake.set()
+
+
+class OneByOne:
+    """Every call runs to its end before the loop goes on. Needs no event loop where nothing really waits."""
+
+    async def begin(self, calls: Calls) -> None:
+        """Run them in order."""
+        for call in calls:
+            await call
+
+    async def arrivals(self, poll: Poll, wait_seconds: float) -> Sequence[Received]:
+        """What one poll brings."""
+        return await poll(min(wait_seconds, POLL_SECONDS))
+
+    async def pause(self, seconds: float) -> None:
+        """Whoever drives the turns sees to the time between them."""
+
+    def wake(self) -> None:
+        """Nothing waits."""
+
+    async def close(self) -> None:
+        """Nothing runs."""

@@ -1,0 +1,181 @@
+"""Where a tenant's request may not go: into our own network, by whatever spelling, name, redirect or embedding.
+
+A URL is taken apart once, strictly, and the connection is made to an address that was checked after it was resolved:
+there is no second resolution that could answer otherwise. An operator opens single networks or hosts with
+OUTLAST_EGRESS_ALLOW ("10.1.0.0/16, jira.internal:443, *.corp.example:*").
+"""
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote, urlsplit
+
+import idna
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+URL_CHARACTERS_MAX = 8 * 1024
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
+_TARGET_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
+_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_CLOUD_METADATA = frozenset({ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("100.100.100.200")})
+"""Metadata services on addresses that look public, or could one day."""
+
+
+class EgressRefused(Exception):
+    """A request that must not leave; the message names the host, never path or query."""
+
+
+class Target(NamedTuple):
+    """A URL, taken apart."""
+
+    scheme: str
+    host: str
+    """A name in lower case and ASCII, or an address in its shortest form."""
+    port: int
+    path: str
+    """Path and query, as they go on the wire."""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What connections and credentials belong to."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """The header `Host`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """For messages: no path, no query (both may hold credentials)."""
+        return f"{self.scheme}://{self.authority}"
+
+
+def take_apart(url: str) -> Target:
+    """The URL's parts; EgressRefused unless it is a plain http or https URL without credentials."""
+    if len(url) > URL_CHARACTERS_MAX:
+        raise EgressRefused(f"expected a URL of at most {URL_CHARACTERS_MAX} characters")
+    if _FORBIDDEN_CHARACTERS.search(url):
+        raise EgressRefused("expected a URL without white space, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise EgressRefused("expected a well-formed URL") from fault
+    scheme = parts.scheme.lower()
+    if scheme not in DEFAULT_PORTS:
+        raise EgressRefused(f"expected http or https, got {scheme[:20]!r}")
+    if "@" in parts.netloc:
+        raise EgressRefused("expected a URL without a user or password")
+    host = _host(parts.hostname or "", is_bracketed="[" in parts.netloc)
+    path = quote(parts.path or "/", safe=_TARGET_SAFE.replace("?", "").replace("#", ""))
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_TARGET_SAFE.replace("#", ""))
+    if port == 0:
+        raise EgressRefused("expected a port from 1 to 65535")
+    return Target(scheme, host, port or DEFAULT_PORTS[scheme], path)
+
+
+def _host(text: str, *, is_bracketed: bool) -> str:
+    if is_bracketed:
+        try:
+            return ipaddress.IPv6Address(text).compressed if "%" not in text else _refuse_host(text)
+        except ValueError:
+            return _refuse_host(text)
+    try:
+        name = text if text.isascii() else idna.encode(text, uts46=True).decode()
+    except idna.IDNAError:
+        return _refuse_host(text)
+    name = name.lower().removesuffix(".")
+    labels = name.split(".")
+    if _NUMBER.fullmatch(labels[-1]):  # 127.1, 0x7f000001, 2130706433, 0177.0.0.1: addresses to a resolver
+        try:
+            return ipaddress.IPv4Address(name).compressed
+        except ValueError:
+            return _refuse_host(text)
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return _refuse_host(text)
+    return name
+
+
+def _refuse_host(text: str) -> str:
+    raise EgressRefused(f"expected a host name or a canonical address, got {text[:100]!r}")
+
+
+class Guard:
+    """Which addresses may be connected to. `allow`: networks, and `host:port` patterns (`*` for any)."""
+
+    def __init__(self, allow: Sequence[str] = ()) -> None:
+        self._networks: list[Network] = []
+        self._hosts: list[tuple[str, str]] = []
+        for entry in filter(None, (each.strip() for each in allow)):
+            host, colon, port = entry.rpartition(":")
+            if "/" in entry:
+                self._networks.append(ipaddress.ip_network(entry))
+            elif colon and host and (port == "*" or port.isdigit()):
+                self._hosts.append((host.lower().strip("[]"), port))
+            else:
+                raise ValueError(f"expected a network (10.0.0.0/8) or host:port, got {entry!r}")
+
+    def is_allowed(self, target: Target, address: Address) -> bool:
+        """Whether this address may be connected to for that target."""
+        if not any(is_internal(each) for each in embedded(address)):
+            return True
+        plain = getattr(address, "ipv4_mapped", None) or address
+        if any(plain in network for network in self._networks if network.version == plain.version):
+            return True
+        return any(
+            fnmatch.fnmatchcase(target.host, host) and port in ("*", str(target.port))
+            for host, port in self._hosts
+        )
+
+    def choose(self, target: Target, addresses: Sequence[str]) -> list[Address]:
+        """The addresses that may be connected to, in order; EgressRefused if there is none."""
+        allowed = [each for each in map(ipaddress.ip_address, addresses) if self.is_allowed(target, each)]
+        if not allowed:
+            raise EgressRefused(f"expected a public address, but {target.host} is an internal one")
+        return allowed
+
+
+def literal(target: Target) -> list[str] | None:
+    """The address that the host is, if it is one; None for a name."""
+    is_address = ":" in target.host or _NUMBER.fullmatch(target.host.rpartition(".")[2])
+    return [target.host] if is_address else None
+
+
+def embedded(address: Address) -> list[Address]:
+    """The address and those that it carries inside: v4-mapped, v4-compatible, 6to4, Teredo, NAT64."""
+    found: list[Address] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if address.ipv4_mapped is not None:
+            return [address.ipv4_mapped]
+        if address.sixtofour is not None:
+            found.append(address.sixtofour)
+        if address.teredo is not None:
+            found += address.teredo
+        if address in _COMPATIBLE or any(address in network for network in _NAT64):
+            found.append(low)
+    return found
+
+
+def is_internal(address: Address) -> bool:
+    """Private, loopback, link-local, shared, multicast, reserved, unspecified, metadata: anything not public."""
+    return (
+        not address.is_global
+        or address.is_private
+        or address.is_multicast
+        or address.is_reserved
+        or address.is_link_local
+        or address.is_unspecified
+        or address in _CLOUD_METADATA
+        or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
+    )

@@ -1,0 +1,94 @@
+"""Every metric of the executor: kind, unit, meaning. Labels are bounded: action types are registered ones."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from outlast_action_executor.ports import Ran
+
+SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120, 600)
+OTHER = "other"
+
+
+class ExecutorMetrics:
+    """What one executor does."""
+
+    def __init__(self, actions: frozenset[str], registry: CollectorRegistry = REGISTRY) -> None:
+        names = (*sorted(actions), OTHER)
+
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"outlast_executor_{name}", meaning, registry=registry)
+
+        waits = Histogram("outlast_activity_schedule_to_start_seconds", "From the activity's message to its call",
+                          ["action"], buckets=SECONDS, registry=registry)  # fmt: skip
+        calls = Histogram("outlast_activity_seconds", "Duration of a call", ["action"],
+                          buckets=SECONDS, registry=registry)  # fmt: skip
+        ends = Counter("outlast_activities", "Calls that ended, by outcome: success, failed, retryable",
+                       ["action", "outcome"], registry=registry)  # fmt: skip
+        unknown = Counter("outlast_activities_unknown", "Calls of unknown outcome, by how it was resolved",
+                          ["action", "resolved"], registry=registry)  # fmt: skip
+        late = Counter("outlast_activities_late", "Results dropped because the claim was resolved before",
+                       ["action"], registry=registry)  # fmt: skip
+        self._waits = {name: waits.labels(name) for name in names}
+        self._calls = {name: calls.labels(name) for name in names}
+        self._successes = {name: ends.labels(name, "success") for name in names}
+        self._ends, self._unknown, self._late = ends, unknown, late
+        self._names = actions
+        self._in_flight = Gauge("outlast_executor_calls_in_flight", "Calls running now", registry=registry)
+        self._claimed = counter("claims", "Attempts claimed")
+        self._deferred = counter("deferred", "Activities put off to the deadline of another's claim")
+        self._answered = counter("answers", "Activities answered from the ledger")
+        self._buried = counter("dead_letters", "Messages sent to the dead-letter topic")
+        self._fenced = counter("fenced_writes", "Commits refused because a newer owner or life exists")
+        self._acquired = counter("partitions_acquired", "Partitions acquired")
+        self._paused = counter("pauses", "Turns that found the database or the broker away")
+
+    def started(self, action: str, waited_seconds: float) -> None:
+        """A call begins, that long after its message was appended."""
+        self._in_flight.inc()
+        self._waits[self._label(action)].observe(max(waited_seconds, 0.0))
+
+    def ended(self, action: str, ran: Ran, seconds: float) -> None:
+        """A call has ended."""
+        label = self._label(action)
+        self._in_flight.dec()
+        self._calls[label].observe(seconds)
+        if ran.error is None:
+            self._successes[label].inc()
+        else:
+            self._ends.labels(label, "retryable" if ran.error.retryable else "failed").inc()
+        if ran.resolved:
+            self._unknown.labels(label, ran.resolved).inc()
+
+    def late(self, action: str) -> None:
+        """A result lost the compare-and-set."""
+        self._late.labels(self._label(action)).inc()
+
+    def claimed(self) -> None:
+        """An attempt was claimed."""
+        self._claimed.inc()
+
+    def deferred(self) -> None:
+        """An activity was put off."""
+        self._deferred.inc()
+
+    def answered(self) -> None:
+        """An activity was answered from the ledger."""
+        self._answered.inc()
+
+    def buried(self) -> None:
+        """A message went to the dead-letter topic."""
+        self._buried.inc()
+
+    def fenced(self) -> None:
+        """A newer owner exists."""
+        self._fenced.inc()
+
+    def acquired(self) -> None:
+        """A partition was acquired."""
+        self._acquired.inc()
+
+    def paused(self) -> None:
+        """A turn found something away."""
+        self._paused.inc()
+
+    def _label(self, action: str) -> str:
+        return action if action in self._names else OTHER

@@ -1,0 +1,129 @@
+"""Runs one action: its config decoded, its time bounded, its outcome a value."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from outlast import ids, limits
+from outlast.actions import ActionFailed, ActionOutcome, ActivityCall, Findings, Outside
+from outlast.clock import Clock
+from outlast.contracts.messages import ActionError, RunActivity
+from outlast_action_executor.core.claim import Resolution
+from outlast_action_executor.ports import Plan, Ran
+from outlast_action_executor.registry import Registered, Registry
+
+UNKNOWN = ActionError(
+    code="outcome_unknown",
+    message="an earlier attempt was cut off and nobody knows what it did; the action is not repeated",
+)
+_encoder = msgspec.json.Encoder()
+
+
+class ActionRunner:
+    """The port `Runner`, over registered action types."""
+
+    def __init__(self, registry: Registry, outside: Outside, findings: Findings, clock: Clock) -> None:
+        self._registry = registry
+        self._outside = outside
+        self._findings = findings
+        self._clock = clock
+
+    def plan(self, activity: RunActivity) -> Plan:
+        """What must be known before it is claimed; a refusal where it cannot be run at all."""
+        registered = self._registry.get(activity.action)
+        if registered is None or registered.type.run is None:
+            return _refused("unknown_action", f"no executor has an action {activity.action[:100]!r}")
+        if len(bytes(activity.input)) > limits.RENDERED_INPUT_BYTES_MAX:
+            return _refused(
+                "input_too_large", f"expected at most {limits.RENDERED_INPUT_BYTES_MAX} bytes of input"
+            )
+        action_type = registered.type
+        try:
+            config = registered.decoder.decode(activity.input)
+            destination = None if action_type.destination is None else action_type.destination(config)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
+            text, _, path = str(fault).partition(" - at `")
+            return _refused("invalid_config", text, path.rstrip("`").removeprefix("$").removeprefix("."))
+        return Plan(destination, action_type.is_idempotent, action_type.look_up is not None, config)
+
+    async def run(
+        self, activity: RunActivity, plan: Plan, resolution: Resolution | None, traceparent: str
+    ) -> Ran:
+        """Do it within its time. A time-out is retryable: the key tells a repeat from a second wish."""
+        if plan.refusal is not None:
+            return Ran(error=plan.refusal)
+        if resolution is Resolution.FAIL:
+            return Ran(error=UNKNOWN, resolved=resolution)
+        registered = self._registry.get(activity.action)
+        assert registered is not None, "planned from the same registry"
+        seconds = min(activity.timeout_seconds, limits.ACTIVITY_TIMEOUT_SECONDS_MAX)
+        resolved = "" if resolution is None else str(Resolution.RETRY)
+        try:
+            async with asyncio.timeout(seconds):
+                call = self._call(activity, seconds, traceparent)
+                if resolution is Resolution.LOOK_UP:
+                    found = await _look_up(registered, plan.config, call)
+                    if found is not None:
+                        return _succeeded(found, str(Resolution.LOOK_UP))
+                    if not (plan.is_idempotent or activity.on_unknown == "retry"):
+                        return Ran(error=UNKNOWN, resolved=str(Resolution.FAIL))
+                assert registered.type.run is not None, "planned"
+                return _succeeded(await registered.type.run(plan.config, call), resolved)
+        except ActionFailed as failure:
+            return Ran(error=_error(failure), resolved=resolved)
+        except TimeoutError:
+            message = f"no answer within {seconds:g} s"
+            return Ran(error=ActionError(code="timeout", message=message, retryable=True), resolved=resolved)
+
+    def _call(self, activity: RunActivity, seconds: float, traceparent: str) -> ActivityCall:
+        began_at = self._clock.now()
+        return ActivityCall(
+            execution_id=activity.execution_id,
+            activity_id=activity.activity_id,
+            attempt=activity.attempt,
+            idempotency_key=ids.idempotency_key(activity.execution_id, activity.activity_id),
+            began_at=began_at,
+            deadline=began_at + timedelta(seconds=seconds),
+            company_id=activity.company_id,
+            runbook=activity.runbook,
+            event=activity.event,
+            outside=self._outside,
+            findings=self._findings,
+            chain=activity.chain,
+            traceparent=traceparent,
+        )
+
+
+async def _look_up(registered: Registered, config: object, call: ActivityCall) -> ActionOutcome | None:
+    assert registered.type.look_up is not None, "resolved by look-up only where there is one"
+    return await registered.type.look_up(config, call)
+
+
+def _refused(code: str, message: str, path: str = "") -> Plan:
+    return Plan(None, True, False, None, ActionError(code=code, message=message, path=path))
+
+
+def _succeeded(outcome: ActionOutcome, resolved: str) -> Ran:
+    return Ran(_bounded(outcome.output), _bounded(outcome.fold) if outcome.fold else UNSET, None, resolved)
+
+
+def _bounded(value: object) -> Raw | UnsetType:
+    """The value as JSON; one above the fold limit is replaced by a note that says so: the action has succeeded."""
+    if value is None:
+        return UNSET
+    encoded = _encoder.encode(value)
+    if len(encoded) > limits.OUTPUT_BYTES_MAX:
+        note = {"too_large": True, "bytes": len(encoded), "bytes_max": limits.OUTPUT_BYTES_MAX}
+        encoded = _encoder.encode(note)
+    return Raw(encoded)
+
+
+def _error(failure: ActionFailed) -> ActionError:
+    return ActionError(
+        code=failure.code,
+        message=failure.message,
+        retryable=failure.is_retryable,
+        retry_after_seconds=failure.retry_after_seconds,
+    )

@@ -1,0 +1,34 @@
+"""The executor's settings, from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from outlast.runtime.loop_settings import LoopSettings, read_loop_settings
+from outlast.runtime.settings import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the servers are, what the platform wants, where requests may go besides the public net."""
+
+    loop: LoopSettings
+    platform_url: str
+    service_token: str
+    egress_allow: tuple[str, ...]
+    grace_seconds: float
+
+
+def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
+    """Validated settings; ends the process with a sentence when one is wrong."""
+    environment = Environment("action_executor", variables)
+    settings = Settings(
+        loop=read_loop_settings(environment, "action_executor"),
+        platform_url=environment.text("PLATFORM_URL"),
+        service_token=environment.text("OUTLAST_SERVICE_TOKEN", ""),
+        egress_allow=tuple(
+            filter(None, environment.text("OUTLAST_EGRESS_ALLOW", "").replace(",", " ").split())
+        ),
+        grace_seconds=environment.seconds("OUTLAST_ACTION_EXECUTOR_GRACE_SECONDS", 18.0, most=19.0),
+    )
+    environment.finish()
+    return settings

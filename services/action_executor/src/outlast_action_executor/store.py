@@ -1,0 +1,133 @@
+"""The ledger in Postgres. A group of results and claims is one statement: one round trip and one fsync.
+
+Offsets and take-overs, which are rare, come before it in the same transaction. What the statement did not settle or
+did not insert shows in its counts, and only then is it asked which.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from outlast.contracts.topics import Claim as PartitionClaim
+from outlast.db import fence
+from outlast.db.fence import Owned
+from outlast.db.pool import CONNECT_TIMEOUT_SECONDS, classified, transaction
+from outlast.db.queries import load_queries
+from outlast.errors import Fenced
+from outlast_action_executor.core.claim import Instance, Row
+from outlast_action_executor.ports import Committed, Group, NewClaim, Operation, Settlement
+
+SCHEMA = "executor"
+PLANNER = "enable_seqscan=off&enable_hashjoin=off&enable_mergejoin=off&plan_cache_mode=force_generic_plan"
+"""Every statement here finds its few rows by the primary key. Plans are made while the table is empty and kept while
+it grows by thousands a second, so the planner must not choose by the table's size."""
+
+
+def with_planner_settings(dsn: str) -> str:
+    """The DSN of connections that plan as this ledger needs."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}{PLANNER}"
+
+
+class PostgresLedger:
+    """Claims and results in the schema `executor`, for one instance."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", loop: str) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._queries = load_queries("outlast_action_executor")
+        self._me = Instance("", 0)
+
+    async def incarnate(self, ordinal: str) -> Instance:
+        """Begin a life of this ordinal."""
+        async with transaction(self._pool) as connection:
+            row = await connection.fetchrow(self._queries["incarnate"], ordinal)
+            assert row is not None, "the statement returns a row"
+            self._me = Instance(ordinal, row["incarnation"])
+        return self._me
+
+    async def acquire(self, claims: Sequence[PartitionClaim]) -> Sequence[Owned]:
+        """Own these partitions (epoch + 1)."""
+        async with transaction(self._pool) as connection:
+            return await fence.acquire(connection, self._loop, claims)
+
+    async def look_up(self, operations: Sequence[Operation]) -> Sequence[Sequence[Row]]:
+        """The attempts recorded of each operation, in the order asked."""
+        found: list[list[Row]] = [[] for _ in operations]
+        async with classified(), self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            rows = await connection.fetch(self._queries["look_up"], *_columns(operations, 3))
+        for n, attempt, ordinal, incarnation, takeovers, result, succeeded, is_dead, remaining in rows:
+            claimant = Instance(ordinal, incarnation)
+            found[n - 1].append(Row(attempt, claimant, takeovers, is_dead, remaining, result, succeeded))
+        return found
+
+    async def commit(self, group: Group) -> Committed:
+        """One synchronous commit. Fenced: nothing of it happened. TransientError: nobody knows. DataRejected."""
+        overs = [claim for claim in group.claims if claim.over is not None]
+        if not (group.moves or overs):
+            async with classified(), self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+                return await self._settle_and_claim(connection, group, frozenset())
+        async with transaction(self._pool) as connection:
+            if group.moves:
+                await fence.move(connection, self._loop, group.moves)
+            taken = await self._take_over(connection, overs) if overs else frozenset[NewClaim]()
+            return await self._settle_and_claim(connection, group, taken)
+
+    async def _settle_and_claim(self, connection: Any, group: Group, taken: frozenset[NewClaim]) -> Committed:
+        """The one statement; and, where it did less than asked, which of it."""
+        new = [claim for claim in group.claims if claim.over is None]
+        settlements = [(*each.of, each.attempt, each.result, each.is_success) for each in group.settlements]
+        claims = [(*each.of, each.attempt, each.seconds, each.resolution) for each in new]
+        if settlements or claims:
+            count = await connection.fetchrow(
+                self._queries["commit_group"], *self._me, *_columns(settlements, 6), *_columns(claims, 6)
+            )
+            settled = await self._which(
+                connection, "settled_at", group.settlements, count["settled"], count["at"]
+            )
+            claimed = iter(await self._which(connection, "claimed_at", new, count["claimed"], count["at"]))
+        else:
+            settled, claimed = [], iter([])
+        return Committed(
+            settled, [next(claimed) if each.over is None else each in taken for each in group.claims]
+        )
+
+    async def _which(
+        self,
+        connection: Any,
+        query: str,
+        asked: Sequence[NewClaim] | Sequence[Settlement],
+        count: int,
+        at: object,
+    ) -> list[bool]:
+        if count == len(asked):
+            return [True] * count
+        await self._check_life(connection)
+        keys = _columns([(*each.of, each.attempt) for each in asked], 4)
+        rows = await connection.fetch(self._queries[query], *keys, *self._me, at)
+        ours = {row["n"] for row in rows}
+        return [n in ours for n in range(1, len(asked) + 1)]
+
+    async def _take_over(self, connection: Any, claims: Sequence[NewClaim]) -> frozenset[NewClaim]:
+        rows = [
+            (*each.of, each.attempt, each.seconds, each.resolution, *each.over.claimant, each.over.takeovers)
+            for each in claims
+            if each.over is not None
+        ]
+        taken = await connection.fetch(self._queries["take_over"], *self._me, *_columns(rows, 9))
+        if len(taken) != len(claims):
+            await self._check_life(connection)
+        return frozenset(claims[row["n"] - 1] for row in taken)
+
+    async def _check_life(self, connection: Any) -> None:
+        """A later life of our ordinal has begun: we are the zombie, and may claim nothing."""
+        present = await connection.fetchval(self._queries["incarnation"], self._me.ordinal)
+        if present != self._me.incarnation:
+            raise Fenced(
+                f"expected incarnation {self._me.incarnation} of {self._me.ordinal}, but it is {present}"
+            )
+
+
+def _columns(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:
+    """Rows as the arrays that `unnest` takes."""
+    return list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in range(width)]
