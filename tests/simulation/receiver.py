@@ -1,0 +1,107 @@
+"""The outside that actions act on: it counts every call by idempotency key, before anything is deduplicated."""
+
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from outlast import ids
+from outlast.contracts.messages import ActionError, RunActivity
+from outlast.testing.faults import Faults
+from outlast.testing.world import SimulatedClock
+from outlast_action_executor.core.claim import Resolution
+from outlast_action_executor.ports import Operation, Plan, Ran
+from tests.simulation import workload
+
+LOOKED_UP = frozenset({"open_ticket"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that reached the outside."""
+
+    by: str
+    life: int
+    """The caller's deaths so far: two calls of one life have the same."""
+    at_seconds: float
+    was_recorded: bool
+    """Whether the ledger had the operation's result already."""
+
+
+class Receiver:
+    """Everything outside, shared by all executors."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+        self.calls: dict[Operation, list[Call]] = {}
+        self.keys: dict[Operation, str] = {}
+
+    def take(self, activity: RunActivity, by: str, life: int, was_recorded: bool) -> Ran:
+        """Do what is asked. The same key has the same outcome, however often it comes."""
+        operation = Operation(activity.execution_id, activity.activity_id)
+        calls = self.calls.setdefault(operation, [])
+        calls.append(Call(by, life, self._clock.seconds, was_recorded))
+        self.keys[operation] = ids.idempotency_key(*operation)
+        return self.outcome(activity)
+
+    def outcome(self, activity: RunActivity) -> Ran:
+        """What the outside answers: depends on what is asked and on nothing else."""
+        config = msgspec.json.decode(activity.input)
+        if config.get("outcome") == "fail":
+            return Ran(error=ActionError(code="refused", message="the outside says no"))
+        text = str(config.get("text", ""))
+        return Ran(output=Raw(msgspec.json.encode({"text": text, "number": len(text)})))
+
+
+class SimulatedRunner:
+    """The executor's port `Runner`, with the rules of the real one about unknown outcomes."""
+
+    def __init__(
+        self, receiver: Receiver, faults: Faults, by: str, life: int, ledger_has: "LedgerHas"
+    ) -> None:
+        self._receiver = receiver
+        self._faults = faults
+        self._by = by
+        self._life = life
+        self._ledger_has = ledger_has
+
+    def plan(self, activity: RunActivity) -> Plan:
+        """Look at it without doing anything."""
+        kind = workload.CATALOGUE.get(activity.action)
+        if kind is None:
+            refusal = ActionError(code="unknown_action", message=activity.action)
+            return Plan(None, True, False, None, refusal)
+        return Plan("outside:443", kind.is_idempotent, activity.action in LOOKED_UP, None)
+
+    async def run(
+        self, activity: RunActivity, plan: Plan, resolution: Resolution | None, traceparent: str
+    ) -> Ran:
+        """Do it; the process may die right before and right after."""
+        if plan.refusal is not None:
+            return Ran(error=plan.refusal)
+        unknown = ActionError(code="outcome_unknown", message="nobody knows")
+        if resolution is Resolution.FAIL:
+            return Ran(error=unknown, resolved=str(resolution))
+        operation = Operation(activity.execution_id, activity.activity_id)
+        if resolution is Resolution.LOOK_UP:
+            if operation in self._receiver.calls:
+                ran = self._receiver.outcome(activity)
+                return Ran(ran.output, UNSET, ran.error, str(Resolution.LOOK_UP))
+            if not (plan.is_idempotent or activity.on_unknown == "retry"):
+                return Ran(error=unknown, resolved=str(Resolution.FAIL))
+        self._faults.at_call("the call, before")
+        ran = self._receiver.take(activity, self._by, self._life, self._ledger_has(operation))
+        self._faults.at_call("the call, after the outside answered")
+        return ran if resolution is None else Ran(ran.output, ran.fold, ran.error, str(Resolution.RETRY))
+
+
+class LedgerHas:
+    """Whether the ledger has a result of an operation."""
+
+    def __init__(self, claims: dict[Operation, dict[int, object]]) -> None:
+        self._claims = claims
+
+    def __call__(self, operation: Operation) -> bool:
+        """Any attempt's recorded result."""
+        rows = self._claims.get(operation, {})
+        return any(getattr(row, "result", None) is not None for row in rows.values())

@@ -1,0 +1,300 @@
+"""The services' own loops and work in the simulated world, on stores in memory. Mutants replace a part of `Parts`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import msgspec
+from msgspec import Raw
+from prometheus_client import CollectorRegistry
+
+from outlast.contracts import codec, topics
+from outlast.contracts.messages import Definition
+from outlast.contracts.topics import TopicPartition
+from outlast.db.fence import Fence, Move
+from outlast.db.local import LocalFence
+from outlast.errors import TransientError
+from outlast.messaging.local import LocalSink
+from outlast.messaging.ports import Outgoing, Received
+from outlast.runtime.loop import FencedLoop, Work
+from outlast.runtime.metrics import LoopMetrics
+from outlast.testing.faults import Faults, Rates, guarded
+from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
+from outlast_action_executor.concurrency import OneByOne
+from outlast_action_executor.local import LocalLedger, LocalTables
+from outlast_action_executor.loop import ExecutorLoop, Ports
+from outlast_action_executor.metrics import ExecutorMetrics
+from outlast_engine import store as engine_store
+from outlast_engine.work import EngineWork
+from outlast_finalizer import store as finalizer_store
+from outlast_finalizer.work import FinalizerWork
+from outlast_trigger_matcher import store as matcher_store
+from outlast_trigger_matcher.definitions import Producers, Runbooks
+from outlast_trigger_matcher.intake import IntakeWork, Partitions
+from outlast_trigger_matcher.lanes import LanesWork
+from outlast_trigger_matcher.lookup import Found, Wanted
+from tests.simulation import workload
+from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
+from tests.simulation.workload import Event
+from tests.stores.memory_engine import MemoryEngineStore
+from tests.stores.memory_finalizer import MemoryFinalizerStore
+from tests.stores.memory_matcher import MemoryMatcherStore
+
+INSTANCES = ("0", "1")
+FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt")
+EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
+METRICS = {
+    name: LoopMetrics(name)
+    for name in (engine_store.LOOP, finalizer_store.LOOP, matcher_store.INTAKE, matcher_store.LANES)
+}
+
+
+@dataclass
+class Parts:
+    """What the world is made of; a mutant puts something weaker in one place."""
+
+    loop: type[FencedLoop] = FencedLoop
+    executor: type[ExecutorLoop] = ExecutorLoop
+    fence: Callable[[], LocalFence] = LocalFence
+    engine: Callable[[MemoryEngineStore], Work] = EngineWork
+    finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
+    ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
+    matcher_store: Callable[[LocalFence, LocalFence], MemoryMatcherStore] = MemoryMatcherStore
+    system: Callable[["System"], None] = field(default=lambda _system: None)
+    """Called when the world stands and before it runs."""
+
+
+class SimulatedLookup:
+    """The platform's batched look-up; away together with the platform."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    async def find(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """One answer for each, in order."""
+        if self._faults.is_struck("commit"):
+            raise TransientError("look-up: the platform is away")
+        return [self._found(each) for each in wanted]
+
+    def _found(self, wanted: Wanted) -> Found:
+        known = workload.finding(wanted.company_id, wanted.finding_id) if wanted.finding_id else None
+        about = wanted.asset_id if wanted.finding_id else ""
+        asset = workload.asset(wanted.company_id, about) if about else None
+        return Found(_json(known), _json(asset))
+
+
+def _json(value: object) -> Raw | None:
+    return None if value is None else Raw(msgspec.json.encode(value))
+
+
+class System:
+    """Two instances of each service of the path, what they share, and what is asked of them."""
+
+    def __init__(self, seed: int, rates: Rates | None = None, parts: Parts | None = None) -> None:
+        self.parts = parts or Parts()
+        self.world = World(seed, rates)
+        self.faults = self.world.faults
+        self.engine_fence, self.finalizer_fence = self.parts.fence(), self.parts.fence()
+        self.intake_fence, self.lanes_fence = self.parts.fence(), self.parts.fence()
+        self.histories = MemoryEngineStore(self.engine_fence)
+        self.records = MemoryFinalizerStore(self.finalizer_fence)
+        self.dispatch = self.parts.matcher_store(self.intake_fence, self.lanes_fence)
+        self.ledger = LocalTables(self.world.clock)
+        self.ledger.fence = self.parts.fence()
+        self.receiver = Receiver(self.world.clock)
+        self.planned = workload.runbooks()
+        self.events: dict[str, Event] = {}
+        self.poison: set[bytes] = set()
+        self.stale_writes: list[str] = []
+        self.engine_works: dict[int, EngineWork] = {}
+        self._sent: list[Outgoing] = []
+        self._commits = 0
+        self.world.changes = lambda: self._commits
+        self.world.on_loss = self._send_all_again
+        for instance in INSTANCES:
+            for service, start in (
+                ("trigger_matcher", self._start_matcher),
+                ("engine", self._start_engine),
+                ("action_executor", self._start_executor),
+                ("finalizer", self._start_finalizer),
+            ):
+                self.world.add(f"{service}-{instance}", service, start)
+        self.parts.system(self)
+
+    # ---- the outbox of the platform ------------------------------------------------------------------------------
+
+    def send_events(self, count: int) -> None:
+        """A wave of new events; a few are sent twice."""
+        random = self.world.random
+        for _ in range(count):
+            event = workload.random_event(random, len(self.events))
+            self.events[event.id] = event
+            time = BEGIN + timedelta(seconds=self.world.clock.seconds)
+            outgoing = workload.message(event, time)
+            self._sent.append(outgoing)
+            for _ in range(2 if random.random() < 0.1 else 1):
+                self.world.broker.append(outgoing)
+
+    def send_poison(self, outgoing: Outgoing) -> None:
+        """A message that no service may accept, and none may be stopped by."""
+        assert outgoing.value is not None
+        self.poison.add(outgoing.value)
+        self.world.broker.append(outgoing)
+
+    def _send_all_again(self) -> None:
+        for outgoing in self._sent:
+            self.world.broker.append(outgoing)
+
+    # ---- processes -----------------------------------------------------------------------------------------------
+
+    async def _start_matcher(self, process: Process) -> Sequence[Loop]:
+        runbooks, producers = Runbooks(), Producers(frozenset({topics.PLATFORM_EVENTS}))
+        for received in _definitions(self.planned):
+            runbooks.apply(received)
+        store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), ("starts", "unclosed_page"))
+        partitions = Partitions(PARTITIONS, PARTITIONS)
+        intake = IntakeWork(store, runbooks, producers, SimulatedLookup(self.faults), partitions)
+        lanes = LanesWork(store)
+        return [
+            self._loop(process, matcher_store.INTAKE, self.intake_fence, intake, [topics.PLATFORM_EVENTS]),
+            self._loop(
+                process, matcher_store.LANES, self.lanes_fence, lanes, [topics.LIFECYCLE, topics.RECORDED]
+            ),
+        ]
+
+    async def _start_engine(self, process: Process) -> Sequence[Loop]:
+        store = self._guarded(self.histories, ("commit",), ("load", "definitions", "open_page"))
+        work = self.parts.engine(store)
+        loop = self._loop(process, engine_store.LOOP, self.engine_fence, work, [topics.ENGINE_INBOX])
+        self.engine_works[id(loop)] = work  # pyright: ignore[reportArgumentType]
+        return [loop]
+
+    async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
+        store = self._guarded(self.records, ("commit",), ("finished",))
+        work = self.parts.finalizer(store)
+        return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, [topics.LIFECYCLE])]
+
+    async def _start_executor(self, process: Process) -> Sequence[Loop]:
+        ledger = self._guarded(
+            self.parts.ledger(self.ledger), ("incarnate", "acquire", "commit"), ("look_up",)
+        )
+        me = await ledger.incarnate(process.name)
+        has = LedgerHas(self.ledger.claims)  # pyright: ignore[reportArgumentType]
+        runner = SimulatedRunner(self.receiver, self.faults, process.name, process.deaths, has)
+        ports = Ports(ledger, self.world.sink(), runner, OneByOne(), self.world.clock)
+        loop = self.parts.executor(me, ports, EXECUTOR_METRICS)
+        names = [topics.activities(name) for name in topics.ACTION_CLASSES]
+        loop.attach(self.world.source(process, "outlast.action_executor", names, loop))
+        return [loop]
+
+    def _loop(
+        self, process: Process, name: str, fence: LocalFence, work: Work, topic_names: Sequence[str]
+    ) -> FencedLoop:
+        guarded_fence: Fence = guarded(fence, self.faults, name, commits=FENCE_WRITES)
+        loop = self.parts.loop(
+            service=process.service,
+            name=name,
+            fence=guarded_fence,
+            work=work,
+            sink=self._sink(),
+            metrics=METRICS[name],
+            monotonic=self.world.clock.monotonic,
+        )
+        loop.attach(self.world.source(process, f"outlast.{name}", topic_names, loop))
+        return loop
+
+    def _sink(self) -> LocalSink:
+        return self.world.sink()
+
+    def _guarded(self, store: object, commits: Sequence[str], reads: Sequence[str]) -> object:
+        return guarded(
+            _Counting(store, commits, self), self.faults, type(store).__name__, commits=commits, reads=reads
+        )
+
+    def counted(self, moves: Sequence[Move]) -> None:
+        """A commit was done."""
+        self._commits += 1
+
+    def fences(self) -> list[LocalFence]:
+        """Every fence, for looking at."""
+        return [
+            self.engine_fence,
+            self.finalizer_fence,
+            self.intake_fence,
+            self.lanes_fence,
+            self.ledger.fence,
+        ]
+
+
+class _Counting:
+    """A store whose commits are counted, and checked by a referee that no mutant touches."""
+
+    def __init__(self, store: object, commits: Sequence[str], system: System) -> None:
+        self._store = store
+        self._commits = frozenset(commits)
+        self._system = system
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._store, name)
+        if name not in self._commits:
+            return method
+        return self._counted(name, method)
+
+    def _counted(self, name: str, method: Callable[..., object]) -> Callable[..., object]:
+        async def call(*arguments: object) -> object:
+            stale = self._stale(arguments)
+            result = await method(*arguments)  # pyright: ignore[reportGeneralTypeIssues]
+            self._system.stale_writes += stale
+            self._system.counted(())
+            return result
+
+        return call
+
+    def _stale(self, arguments: Sequence[object]) -> list[str]:
+        """What a fenced owner is about to write; a correct store refuses it."""
+        moves = _moves(arguments)
+        if not moves:
+            return []
+        epochs = _epochs(self._system, self._store, moves)
+        return [
+            f"{move.at} written at epoch {move.epoch}, owned since {epochs[move.at]}"
+            for move in moves
+            if epochs.get(move.at, move.epoch) != move.epoch
+        ]
+
+
+def _moves(arguments: Sequence[object]) -> Sequence[Move]:
+    for argument in arguments:
+        found = getattr(argument, "moves", argument)
+        if isinstance(found, list | tuple) and found and all(isinstance(each, Move) for each in found):
+            return found
+    return ()
+
+
+def _epochs(system: System, store: object, moves: Sequence[Move]) -> dict[TopicPartition, int]:
+    if isinstance(store, MemoryEngineStore):
+        rows = system.engine_fence.rows
+    elif isinstance(store, MemoryFinalizerStore):
+        rows = system.finalizer_fence.rows
+    elif isinstance(store, MemoryMatcherStore):
+        rows = {**system.intake_fence.rows, **system.lanes_fence.rows}
+    else:
+        rows = system.ledger.fence.rows
+    return {at: row.epoch for at, row in rows.items()}
+
+
+def _definitions(planned: Sequence[workload.PlannedRunbook]) -> list[Received]:
+    messages = [
+        Definition(
+            company_id=each.company_id,
+            runbook=each.reference,
+            is_active=each.is_active,
+            revision=number + 1,
+            definition=Raw(each.body),
+        )
+        for number, each in enumerate(planned)
+    ]
+    return [
+        Received(topics.DEFINITIONS, 0, offset, 0, b"", codec.encode(message))
+        for offset, message in enumerate(messages)
+    ]
