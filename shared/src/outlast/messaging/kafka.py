@@ -77,6 +77,7 @@ class KafkaSource:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"source-{group}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._polling: asyncio.Future[list[Received]] | None = None
+        self._is_closed = False
 
     @property
     def is_broker_away(self) -> bool:
@@ -122,7 +123,10 @@ class KafkaSource:
         await self._between_polls(self._membership.leave)
 
     async def close(self) -> None:
-        """As the port says. The owner is told to release."""
+        """As the port says. The owner is told to release. Closing twice is closing once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._membership.stop()
         try:
             await self._between_polls(self._membership.leave)
