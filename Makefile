@@ -45,7 +45,7 @@ $(VENV)/.ready: requirements-dev.txt $(addsuffix /pyproject.toml,$(PROJECTS))
 	  --only-binary :all: --require-hashes -r requirements-dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
 	  --no-deps --no-build-isolation $(addprefix -e ,$(PROJECTS))
-	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # pays at each start of a process
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib $(PROJECTS) >/dev/null 2>&1 || true  # pays at each start
 	@touch $@
 
 .PHONY: pins
