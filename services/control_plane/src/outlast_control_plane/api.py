@@ -2,14 +2,11 @@
 written by a script.
 """
 
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 
-from outlast_control_plane import metrics
-from outlast_control_plane.bounds import BodyLimit
+from outlast_control_plane.bounds import BodyLimit, Measured
 from outlast_control_plane.limits import REQUEST_BYTES_MAX
 from outlast_control_plane.models import ProblemShown
 from outlast_control_plane.problems import install_handlers
@@ -52,16 +49,6 @@ def make_api(services: Services | None) -> FastAPI:
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)
 
-    @api.middleware("http")
-    async def _measured(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        began = time.perf_counter()
-        response = await go_on(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "unknown")
-        metrics.requests.labels(request.method, path, str(response.status_code)).observe(
-            time.perf_counter() - began
-        )
-        return response
-
+    api.add_middleware(Measured)
     api.add_middleware(BodyLimit, bytes_max=REQUEST_BYTES_MAX)
     return api

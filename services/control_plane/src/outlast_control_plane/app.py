@@ -1,6 +1,8 @@
 """Composition root: the only module that constructs clients."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 import asyncpg
 import httpx
@@ -37,6 +39,7 @@ log = get_logger(__name__)
 
 async def build(settings: Settings, health: Health, stop: Stop) -> App:
     """The API, the outbox's publisher, the republisher and the readers of what others say."""
+    health.ready("api", False)
     instance = f"control_plane-{settings.process.instance}"
     pool = await connect_pool(settings.database_url, "control", POOL_MAX)
     records_pool = await connect_pool(settings.records_url, "records_read", READ_POOL_MAX)
@@ -86,7 +89,7 @@ async def serve(services: Services, settings: Settings, health: Health, stop: St
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started and not serving.done():
+    while not server.started and not serving.done():  # noqa: ASYNC110 uvicorn has no event for it
         await asyncio.sleep(0.01)
     health.ready("api", server.started)
     await asyncio.wait({serving, asyncio.create_task(stop.event.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,8 +103,10 @@ async def serve(services: Services, settings: Settings, health: Health, stop: St
 class _Server(uvicorn.Server):
     """Signals are the service's to handle."""
 
-    def install_signal_handlers(self) -> None:
-        """Nothing."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
 
 
 async def read(readers: CompactedTopics, stop: Stop) -> None:

@@ -1,7 +1,11 @@
-"""A bound on request bodies, kept while they arrive: a large one is refused before it fills the memory."""
+"""Around every request: a bound on its body, kept while it arrives, and the time that its answer took."""
 
+import time
+
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outlast_control_plane import metrics
 from outlast_control_plane.problems import Problem, problem_response
 
 
@@ -22,30 +26,44 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
             return
         received = 0
-        refused = False
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._bytes_max:
-                raise _TooLarge
+                raise HTTPException(413, self._sentence)  # answered where every other fault is
             return message
 
-        async def guarded(message: Message) -> None:
-            if not refused:
-                await send(message)
-
-        try:
-            await self._app(scope, counted, guarded)
-        except _TooLarge:
-            refused = True
-            await self._refuse(scope, receive, send)
+        await self._app(scope, counted, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = Problem(413, "too_large", f"Expected a body of at most {self._bytes_max} bytes.")
-        await problem_response(problem)(scope, receive, send)
+        await problem_response(Problem(413, "too_large", self._sentence))(scope, receive, send)
+
+    @property
+    def _sentence(self) -> str:
+        return f"Expected a body of at most {self._bytes_max} bytes."
 
 
-class _TooLarge(Exception):
-    """The body went over the limit while it was read."""
+class Measured:
+    """Observes the time until an answer begins, by method, route as written, and status."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, watching for its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "unknown")
+                status = str(message["status"])
+                method = scope["method"] if route != "unknown" else "other"
+                metrics.requests.labels(method, route, status).observe(time.perf_counter() - began)
+            await send(message)
+
+        await self._app(scope, receive, watched)

@@ -17,6 +17,7 @@ from outlast.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
+CODES = {413: "too_large", 404: "not_found"}
 TYPE_PREFIX = "https://outlast.dev/problems/"
 
 
@@ -94,7 +95,7 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, fault: HTTPException) -> Response:
-        code = HTTPStatus(fault.status_code).name.lower()
+        code = CODES.get(fault.status_code) or HTTPStatus(fault.status_code).name.lower()
         headers = dict(fault.headers or {})
         return problem_response(Problem(fault.status_code, code, str(fault.detail), headers=headers))
 

@@ -7,8 +7,8 @@ from outlast.db.outbox import append
 from outlast.messaging.cloudevents import CloudEvent
 from outlast_control_plane import metrics
 from outlast_control_plane.access import PUBLISH_EVENTS, SOURCE_SCOPE, Caller, CallerIs, Role
-from outlast_control_plane.core.intake import Refusal, Speaker, check_speaker, read_events, to_message
 from outlast_control_plane.idempotency import Answer, IdempotencyKey, once
+from outlast_control_plane.intake import Refusal, Speaker, check_speaker, read_events, to_message
 from outlast_control_plane.limits import EVENTS_PER_REQUEST_MAX
 from outlast_control_plane.models import EventsAccepted
 from outlast_control_plane.problems import Fault, Problem, invalid

@@ -1,0 +1,155 @@
+"""The control plane's API over a real Postgres, with the outside (broker, platform, executors) in memory."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+import msgspec
+from fastapi import FastAPI
+from msgspec import Raw
+
+from outlast.contracts.messages import CatalogueAction, EngineStatus
+from outlast.db.migrate import migrate, migration_files
+from outlast.db.pool import connect_pool
+from outlast_control_plane.access import Keyring, new_key
+from outlast_control_plane.api import make_api
+from outlast_control_plane.bootstrap import bootstrap
+from outlast_control_plane.identities import PostgresIdentities
+from outlast_control_plane.records import Records
+from outlast_control_plane.services import Services
+
+ADMIN_KEY = "olk_admin"
+SERVICE_TOKEN = "service-token"
+PREFIX = "/api/v1"
+
+VIEWS = """
+create schema records_read;
+create table records_read.runs_v1 (
+    execution_id uuid primary key, company_id text, runbook_id text, runbook_name text, runbook_version int,
+    definition_sha256 text, mode text, status text, event_source text, event_id text, event_type text,
+    event_time timestamptz, started_at timestamptz, finished_at timestamptz, lane int, payload bytea, steps bytea,
+    error bytea);
+create schema engine_read;
+create table engine_read.history_v1 (execution_id uuid, seq int, type text, at timestamptz, data bytea);
+create table engine_read.open_v1 (
+    execution_id uuid, company_id text, runbook_id text, runbook_name text, started_at timestamptz);
+"""
+"""The views as their contracts have them; the finalizer and the engine own the real ones."""
+
+
+def action(name: str, action_class: str, **properties: object) -> CatalogueAction:
+    """An action type as an executor publishes it."""
+    schema = {"type": "object", "properties": properties, "additionalProperties": True}
+    return CatalogueAction(
+        name=name,
+        action_class=action_class,
+        summary=name,
+        config_schema=Raw(msgspec.json.encode(schema)),
+        example=Raw(b"{}"),
+        is_idempotent=True,
+    )
+
+
+@dataclass
+class Outside:
+    """What the executors, the engine, the broker and the platform say and are told."""
+
+    catalogue: dict[str, CatalogueAction] | None = field(
+        default_factory=lambda: {
+            "http_request": action("http_request", "notify", url={"type": "string"}),
+            "append_comment": action("append_comment", "finding", text={"type": "string"}),
+        }
+    )
+    companies: dict[str, str] = field(default_factory=dict)
+    topics: list[str] = field(default_factory=list)
+    woken: int = 0
+
+    def actions(self) -> Mapping[str, CatalogueAction] | None:
+        return self.catalogue
+
+    def engines(self) -> Sequence[EngineStatus]:
+        return []
+
+    async def create_producer_topic(self, producer: str) -> None:
+        self.topics.append(producer)
+
+    async def put_company(self, company_id: str, name: str) -> None:
+        self.companies[company_id] = name
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+@dataclass
+class World:
+    """A control plane with two companies, an engineer's key each."""
+
+    api: FastAPI
+    pool: asyncpg.Pool
+    outside: Outside
+    client: httpx.AsyncClient
+    keys: dict[str, str] = field(default_factory=lambda: {"admin": ADMIN_KEY, "service": SERVICE_TOKEN})
+
+    async def call(
+        self, who: str | None, method: str, path: str, body: object = None, **options: Any
+    ) -> httpx.Response:
+        """One request as one of the known callers."""
+        headers = {**options.pop("headers", {})}
+        if who is not None:
+            headers["Authorization"] = f"Bearer {self.keys.get(who, who)}"
+        if body is not None:
+            options["json"] = body
+        return await self.client.request(method, PREFIX + path, headers=headers, **options)
+
+    async def save(self, who: str, source: str, name: str, **query: object) -> httpx.Response:
+        """Save a runbook's YAML."""
+        headers = {"Content-Type": "application/yaml"}
+        return await self.call(
+            who, "PUT", f"/runbooks/{name}", content=source.encode(), headers=headers, params=query
+        )
+
+    async def key(self, company: str, role: str, *scopes: str) -> str:
+        """A new key of a company."""
+        body = {"name": f"{company} {role}", "role": role, "scopes": list(scopes)}
+        answer = await self.call("admin", "POST", "/identities", body, params={"company": company})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["key"]
+
+    async def outbox(self, topic: str) -> list[tuple[bytes, dict[str, Any]]]:
+        """Key and value of everything said on a topic, in order."""
+        rows = await self.pool.fetch("select key, value from outbox where topic = $1 order by id", topic)
+        return [(row["key"], msgspec.json.decode(row["value"])) for row in rows]
+
+
+@asynccontextmanager
+async def control_plane(dsn: str, *, with_views: bool = True) -> AsyncIterator[World]:
+    """A fresh control plane in an empty database."""
+    pool = await connect_pool(dsn, "control", 8)
+    await migrate(pool, "control", migration_files("outlast_control_plane"))
+    if with_views:
+        await pool.execute(VIEWS)
+    await bootstrap(pool, ADMIN_KEY, SERVICE_TOKEN)
+    outside = Outside()
+    services = Services(
+        pool=pool,
+        records=Records(pool, pool),
+        keyring=Keyring(PostgresIdentities(pool)),
+        catalogue=outside,
+        engines=outside,
+        topics=outside,
+        platform=outside,
+        wake_publisher=outside.wake,
+        new_key=new_key,
+        engine_mode="workflow",
+    )
+    api = make_api(services)
+    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://control-plane") as client:
+        world = World(api, pool, outside, client)
+        for company in ("acme", "globex"):
+            world.keys[company] = await world.key(company, "security_engineer")
+        yield world
+    await pool.close()
