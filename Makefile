@@ -93,7 +93,8 @@ fmt: setup ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 .PHONY: contracts
-contracts: setup test-contracts ## types, schemas and examples agree
+contracts: setup ## write contracts/ from the types; what is stale fails the tests
+	@$(PY) -m outlast.testing.contracts
 
 .PHONY: test-lint test-types test-imports test-fast test-unit
 test-lint:
@@ -133,7 +134,7 @@ bench bench-large: export PMAP_RUNBOOK_ENGINE ?= workflow
 bench: setup ## speed, the quick group; ONLY=B1,B2
 	@$(call runner,tests/bench,$(if $(ONLY),--only $(ONLY)))
 bench-large: setup ## speed, the long group
-	@$(call runner,tests/bench,--large $(if $(ONLY),--only $(ONLY)))
+	@$(call runner,tests/bench/large,$(if $(ONLY),--only $(ONLY)))
 faults: setup ## kill and corruption tests; ONLY=F1
 	@$(call runner,tests/faults,$(if $(ONLY),--only $(ONLY)))
 
