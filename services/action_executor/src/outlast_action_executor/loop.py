@@ -30,25 +30,23 @@ from outlast import limits
 from outlast.clock import Clock
 from outlast.contracts.messages import ActionError
 from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
-from outlast.db.fence import Move
 from outlast.errors import ContractError, DataRejected, Fenced, TransientError
 from outlast.messaging.dead_letter import dead_letter
-from outlast.messaging.ports import Outgoing, Received, Sink, Source
+from outlast.messaging.ports import Received, Sink, Source
 from outlast.runtime.logging import get_logger
 from outlast.runtime.tracing import trace_id
 from outlast_action_executor import inbound, outbound
 from outlast_action_executor.core.caps import Caps, WaitingRoom
 from outlast_action_executor.core.claim import Answer, Call, Defer, Instance, Unknown, decide
-from outlast_action_executor.core.offsets import Offsets
-from outlast_action_executor.inbound import Activity, Attempt, Item, Partition
+from outlast_action_executor.delivery import Delivery
+from outlast_action_executor.inbound import Activity, Attempt, Item
 from outlast_action_executor.metrics import ExecutorMetrics
 from outlast_action_executor.outbound import Finished
+from outlast_action_executor.partitions import Partitions, stored
 from outlast_action_executor.ports import Committed, Concurrency, Group, Ledger, NewClaim, Ran, Runner
 
 LOOP = "action_executor"
 TURN_SECONDS_MAX = 1.0
-MOVE_AFTER_SECONDS = 0.5
-"""An offset that may move is stored with the next commit, at the latest after this."""
 PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0
 SUSPECT_TAKEOVERS = 3
@@ -87,7 +85,8 @@ class ExecutorLoop:
         self._metrics = metrics
         self._source: Source | None = None
         self._inbox_partitions = 0
-        self._partitions: dict[TopicPartition, Partition] = {}
+        self._partitions = Partitions(ports.clock)
+        self._delivery = Delivery(ports.sink, ports.concurrency)
         self._room: WaitingRoom[Activity] = WaitingRoom(caps)
         self._unexamined: list[Activity] = []
         self._deferred: list[tuple[float, int, Activity]] = []
@@ -96,9 +95,6 @@ class ExecutorLoop:
         self._finished: list[Finished] = []
         self._suspects: deque[Activity] = deque()
         self._suspect_called: Attempt | None = None
-        self._unacknowledged: list[tuple[list[Item], Outgoing]] = []
-        self._is_flushing = False
-        self._move_at: float | None = None
         self._must_rejoin = False
         self._pause_seconds = 0.0
         self._is_draining = False
@@ -120,12 +116,12 @@ class ExecutorLoop:
     @property
     def owned(self) -> Collection[TopicPartition]:
         """The partitions owned now."""
-        return self._partitions.keys()
+        return self._partitions.owned
 
     @property
     def is_drained(self) -> bool:
         """Whether nothing runs, waits to be settled or waits to be acknowledged."""
-        return not (self._in_flight or self._finished or self._unacknowledged or self._is_flushing)
+        return self._delivery.is_empty and not (self._in_flight or self._finished)
 
     # ---- the source asks -------------------------------------------------------------------------------------
 
@@ -134,7 +130,7 @@ class ExecutorLoop:
         self._lose([claim.at for claim in claims])
         acquired = await self._ledger.acquire(claims)
         for each in acquired:
-            self._partitions[each.at] = Partition(each.epoch, Offsets(each.next_offset))
+            self._partitions.gain(each)
             self._metrics.acquired()
             log.info("partition_acquired", topic=each.at.topic, partition=each.at.partition, epoch=each.epoch,
                      offset=each.next_offset)  # fmt: skip
@@ -144,11 +140,8 @@ class ExecutorLoop:
         """These belong to somebody else, or to nobody. What is being called goes on, and is settled without them."""
         self._lose(partitions)
 
-    def _lose(self, partitions: Collection[TopicPartition]) -> None:
-        lost = [self._partitions.pop(at) for at in partitions if at in self._partitions]
-        for partition in lost:
-            partition.is_lost = True
-        if lost:
+    def _lose(self, places: Collection[TopicPartition]) -> None:
+        if self._partitions.lose(places):
             self._room.forget(_is_lost)
 
     # ---- turning ---------------------------------------------------------------------------------------------
@@ -180,8 +173,8 @@ class ExecutorLoop:
             self._recall_deferred()
             await self._examine()
             await self._commit()
-            await self._deliver()
-            await self._apply_pressure()
+            await self._delivery.flush()
+            await self._partitions.apply_pressure(self.source)
             self.on_turn(not self._must_rejoin)
         except Fenced as fault:
             self._metrics.fenced()
@@ -198,7 +191,7 @@ class ExecutorLoop:
         """Forget what is not being called; after a pause the next poll asks for partitions anew."""
         self.on_turn(False)
         self._pause_seconds = min(max(self._pause_seconds * 2, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
-        self._lose(list(self._partitions))
+        self._lose(list(self._partitions.owned))
         self._must_rejoin = True
 
     async def _poll(self, timeout_seconds: float) -> Sequence[Received]:
@@ -208,27 +201,13 @@ class ExecutorLoop:
             self._must_rejoin = False
         return await self.source.poll(limits.BATCH_MAX, timeout_seconds)
 
-    async def _apply_pressure(self) -> None:
-        full = [at for at, each in self._partitions.items()
-                if not each.is_paused and len(each.offsets) > limits.UNFINISHED_MAX]  # fmt: skip
-        roomy = [at for at, each in self._partitions.items()
-                 if each.is_paused and len(each.offsets) <= limits.UNFINISHED_MAX // 2]  # fmt: skip
-        for at in full:
-            self._partitions[at].is_paused = True
-        for at in roomy:
-            self._partitions[at].is_paused = False
-        if full:
-            await self.source.pause(full)
-        if roomy:
-            await self.source.resume(roomy)
-
     def _due(self) -> float | None:
-        if self._finished or self._unexamined or (self._unacknowledged and not self._is_flushing):
+        if self._finished or self._unexamined or self._delivery.is_waiting:
             return self._pause_seconds
         now = self._clock.monotonic()
         times = [self._deferred[0][0]] if self._deferred else []
-        if self._move_at is not None:
-            times.append(self._move_at)
+        if self._partitions.move_at is not None:
+            times.append(self._partitions.move_at)
         if self._must_rejoin:
             times.append(now + self._pause_seconds)
         return max(0.0, min(times) - now) if times else None
@@ -266,7 +245,7 @@ class ExecutorLoop:
         self._metrics.buried()
         log.error("dead_lettered", topic=message.topic, partition=message.partition, offset=message.offset,
                   error=str(fault))  # fmt: skip
-        self._send([item], dead_letter(LOOP, message, fault))
+        self._delivery.send([item], dead_letter(LOOP, message, fault))
 
     def _recall_deferred(self) -> None:
         now = self._clock.monotonic()
@@ -296,7 +275,7 @@ class ExecutorLoop:
             match decide(activity.question(), rows, self._me):
                 case Answer(row):
                     self._metrics.answered()
-                    self._send([activity.item], outbound.answer(activity, row))
+                    self._delivery.send([activity.item], outbound.answer(activity, row))
                 case Defer(seconds):
                     self._defer(activity, seconds)
                 case Call(over):
@@ -323,7 +302,7 @@ class ExecutorLoop:
 
     async def _commit(self, is_last: bool = False) -> None:
         """Results, claims and offsets in one commit; then send what was settled and call what was claimed."""
-        moves = self._moves(is_last)
+        moves = self._partitions.moves(is_last=is_last)
         finished = list(self._finished)
         starting = self._startable()
         claims = [_claim(each) for each in starting]
@@ -338,8 +317,7 @@ class ExecutorLoop:
                 self._room.release(activity)
             raise
         self._pause_seconds = 0.0
-        for partition, move in moves:
-            partition.offsets.stored = move.next_offset
+        stored(moves)
         if moves:
             self.source.position({move.at: move.next_offset for _, move in moves})
         del self._finished[: len(finished)]
@@ -366,36 +344,12 @@ class ExecutorLoop:
                 claimed.append(None)
         return Committed(committed.settled, claimed)
 
-    def _moves(self, is_last: bool) -> list[tuple[Partition, Move]]:
-        """The offsets to store, if it is time to."""
-        moves: list[tuple[Partition, Move]] = []
-        for at, partition in self._partitions.items():
-            stored, upto = partition.offsets.stored, partition.offsets.next_offset()
-            if upto != stored:
-                moves.append((partition, Move(at, partition.epoch, stored, upto, None)))
-        now = self._clock.monotonic()
-        if not moves:
-            self._move_at = None
-        elif self._move_at is None and not is_last:
-            self._move_at = now + MOVE_AFTER_SECONDS
-            return []
-        elif self._move_at is not None and now < self._move_at and not is_last:
-            return []
-        self._move_at = None
-        return moves
-
     def _startable(self) -> list[Activity]:
         """Those that may start now, each attempt once; from here on they are in flight."""
         if self._is_draining:
             return []
-        while self._suspects and self._suspect_called not in self._in_flight:
-            suspect = self._suspects.popleft()
-            if not suspect.item.partition.is_lost:
-                self._suspect_called = suspect.key
-                self._room.add(suspect)
-                break
         starting: list[Activity] = []
-        for activity in self._room.take():
+        for activity in [*self._next_suspect(), *self._room.take()]:
             running = self._in_flight.get(activity.key)
             if running is None:
                 self._in_flight[activity.key] = _InFlight(activity)
@@ -405,11 +359,20 @@ class ExecutorLoop:
                 self._room.release(activity)
         return starting
 
+    def _next_suspect(self) -> list[Activity]:
+        while self._suspects and self._suspect_called not in self._in_flight:
+            suspect = self._suspects.popleft()
+            if not suspect.item.partition.is_lost:
+                self._suspect_called = suspect.key
+                self._room.start(suspect)
+                return [suspect]
+        return []
+
     def _settled(self, each: Finished, is_ours: bool) -> None:
         flight = self._in_flight.pop(each.activity.key)
         together = [flight.activity, *flight.joined]
         if is_ours:
-            self._send(
+            self._delivery.send(
                 [activity.item for activity in together],
                 outbound.result(each.activity, each.settlement.result),
             )
@@ -426,7 +389,7 @@ class ExecutorLoop:
             del self._in_flight[activity.key]
             error = ActionError(code="rejected", message="the ledger does not take this activity")
             refused = outbound.finished(activity, Ran(error=error), self._clock.now(), 0.0)
-            self._send([activity.item], outbound.result(activity, refused.settlement.result))
+            self._delivery.send([activity.item], outbound.result(activity, refused.settlement.result))
             return None
         self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
         return None
@@ -463,33 +426,6 @@ class ExecutorLoop:
             log.info("activity_failed", execution=activity.asked.execution_id, activity=activity.asked.activity_id,
                      attempt=activity.asked.attempt, action=activity.asked.action, code=ran.error.code,
                      trace=trace_id(activity.traceparent))  # fmt: skip
-
-    # ---- what is said ----------------------------------------------------------------------------------------
-
-    def _send(self, items: list[Item], outgoing: Outgoing) -> None:
-        self._sink.send([outgoing])
-        self._unacknowledged.append((items, outgoing))
-
-    async def _deliver(self) -> None:
-        if self._unacknowledged and not self._is_flushing:
-            self._is_flushing = True
-            await self._concurrency.begin([self._flush()])
-
-    async def _flush(self) -> None:
-        """Wait for the broker's word on all that was sent; what it did not get is sent again."""
-        said, self._unacknowledged = self._unacknowledged, []
-        try:
-            await self._sink.flush()
-        except TransientError as fault:
-            log.warning("not_delivered", error=str(fault))
-            self._sink.send([outgoing for _, outgoing in said])
-            self._unacknowledged = said + self._unacknowledged
-        else:
-            for items, _ in said:
-                for item in items:
-                    item.is_done = True
-        finally:
-            self._is_flushing = False
 
 
 def _ignore(_: bool) -> None:

@@ -18,6 +18,7 @@ UNKNOWN = ActionError(
     code="outcome_unknown",
     message="an earlier attempt was cut off and nobody knows what it did; the action is not repeated",
 )
+MESSAGE_CHARACTERS_MAX = 2_000
 _encoder = msgspec.json.Encoder()
 
 
@@ -122,8 +123,8 @@ def _bounded(value: object) -> Raw | UnsetType:
 
 def _error(failure: ActionFailed) -> ActionError:
     return ActionError(
-        code=failure.code,
-        message=failure.message,
+        code=failure.code[:100],
+        message=failure.message[:MESSAGE_CHARACTERS_MAX],
         retryable=failure.is_retryable,
         retry_after_seconds=failure.retry_after_seconds,
     )

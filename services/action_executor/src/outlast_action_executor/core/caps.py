@@ -82,10 +82,20 @@ class WaitingRoom(Generic[T]):
                 self._turns.append(company)
                 continue
             idle_turns = 0
-            taken.append(self._start(company, queue.popleft()))
-            if self._tidy(company, taken[-1].destination, queue):
+            item = queue.popleft()
+            self._waiting -= 1
+            self.start(item)
+            taken.append(item)
+            if self._tidy(company, item.destination, queue):
                 self._turns.append(company)
         return taken
+
+    def start(self, item: T) -> None:
+        """One that did not wait here starts out of turn: it counts as running, whatever the caps."""
+        self._running += 1
+        self._by_company[item.company_id] = self._by_company.get(item.company_id, 0) + 1
+        if item.destination is not None:
+            self._by_destination[item.destination] = self._by_destination.get(item.destination, 0) + 1
 
     def release(self, item: T) -> None:
         """One that was taken runs no more."""
@@ -117,14 +127,6 @@ class WaitingRoom(Generic[T]):
             if destination is None or self._by_destination.get(destination, 0) < self._caps.destination_max:
                 return queue
         return None
-
-    def _start(self, company: str, item: T) -> T:
-        self._waiting -= 1
-        self._running += 1
-        self._by_company[company] = self._by_company.get(company, 0) + 1
-        if item.destination is not None:
-            self._by_destination[item.destination] = self._by_destination.get(item.destination, 0) + 1
-        return item
 
     def _tidy(self, company: str, destination: str | None, queue: deque[T]) -> bool:
         """Move the destination behind its company's others; False when the company waits for nothing more."""
