@@ -140,4 +140,6 @@ faults: setup ## kill and corruption tests; ONLY=F1
 
 .PHONY: clean
 clean: stop ## stop, and remove the environment, the data and the caches of this clone
+	@data=$$(readlink -f .outlast/data/postgres || true); \
+	  case "$$data" in /var/tmp/outlast-*) rm -rf "$$(dirname "$$data")";; esac
 	@rm -rf $(VENV) .outlast .pytest_cache .ruff_cache .hypothesis .import_linter_cache
