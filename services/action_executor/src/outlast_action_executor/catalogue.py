@@ -3,7 +3,6 @@
 Published at start, and again whenever the topic is another one than before: it is compacted, and owned here.
 """
 
-import hashlib
 from collections.abc import Mapping
 
 from outlast.contracts import codec
@@ -15,9 +14,8 @@ HEAD = b"head"
 
 
 def catalogue_messages(entries: Mapping[str, bytes]) -> list[Outgoing]:
-    """The messages, head last. Its revision is a digest: executors that can do the same publish the same."""
-    digest = hashlib.sha256(b"\n".join(entries.values())).digest()
-    head = Head(revision=int.from_bytes(digest[:6], "big"), count=len(entries))
+    """The messages, head last. Entries have no revisions, so the head's is 0: read once it and they are there."""
+    head = Head(revision=0, count=len(entries))
     return [
         *(Outgoing(CATALOGUE, value, name.encode(), 0) for name, value in entries.items()),
         Outgoing(CATALOGUE, codec.encode(head), HEAD, 0),

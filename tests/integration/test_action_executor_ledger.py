@@ -1,0 +1,211 @@
+"""One suite for the ledger, in memory and in Postgres: claims, results, take-overs, fences."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from outlast import ids
+from outlast.contracts.topics import Claim, TopicPartition
+from outlast.db.fence import Move
+from outlast.db.migrate import migrate, migration_files
+from outlast.db.partitioning import ensure_weekly_partitions
+from outlast.db.pool import connect_pool
+from outlast.errors import DataRejected, Fenced
+from outlast_action_executor.core.claim import Resolution
+from outlast_action_executor.local import LocalLedger, LocalTables
+from outlast_action_executor.ports import Committed, Group, Ledger, NewClaim, Operation, Settlement
+from outlast_action_executor.store import PostgresLedger, with_planner_settings
+
+AT = TopicPartition("activities.notify", 0)
+
+
+def operation(number: int) -> Operation:
+    birth = int(datetime.now(UTC).timestamp() * 1000)
+    return Operation(ids.execution_id(birth, 4, "acme", "test", str(number), "rb"), "tell")
+
+
+A, B = operation(1), operation(2)
+
+
+class StillClock:
+    """In Postgres time is the database's; here it stands."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 5, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Ledgers:
+    connect: Callable[[], Ledger]
+
+    async def living(self, ordinal: str = "0") -> Ledger:
+        ledger = self.connect()
+        await ledger.incarnate(ordinal)
+        return ledger
+
+
+@pytest.fixture(params=["local", "postgres"])
+async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
+    if request.param == "local":
+        tables = LocalTables(StillClock())
+        yield Ledgers(lambda: LocalLedger(tables))
+        return
+    pool = await connect_pool(with_planner_settings(request.getfixturevalue("postgres")), "executor")
+    await migrate(pool, "executor", migration_files("outlast_action_executor"))
+    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC))
+    yield Ledgers(lambda: PostgresLedger(pool, "action_executor"))
+    await pool.close()
+
+
+def claim(of: Operation = A, attempt: int = 1, seconds: float = 60.0) -> Group:
+    return Group(claims=[NewClaim(of, attempt, seconds)])
+
+
+def settle(of: Operation = A, attempt: int = 1, result: bytes = b"r") -> Group:
+    return Group(settlements=[Settlement(of, attempt, result, True)])
+
+
+async def test_an_attempt_is_claimed_once(ledgers: Ledgers) -> None:
+    first, second = await ledgers.living("0"), await ledgers.living("1")
+    assert await first.commit(claim()) == Committed([], [True])
+    assert await second.commit(claim()) == Committed([], [False])
+    group = Group(claims=[NewClaim(B, 1, 60.0), NewClaim(A, 1, 60.0), NewClaim(A, 2, 60.0)])
+    assert (await second.commit(group)).claimed == [True, False, True]
+
+
+async def test_a_result_is_recorded_once_and_by_the_claimant_only(ledgers: Ledgers) -> None:
+    first, second = await ledgers.living("0"), await ledgers.living("1")
+    await first.commit(claim())
+    assert (await second.commit(settle())).settled == [False]
+    assert (await first.commit(settle())).settled == [True]
+    assert (await first.commit(settle(result=b"other"))).settled == [False]
+    ((row,),) = await first.look_up([A])
+    assert (row.result, row.is_success, row.attempt) == (b"r", True, 1)
+
+
+async def test_results_and_claims_of_one_group_are_told_apart(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    await ledger.commit(claim(A))
+    group = Group(
+        settlements=[Settlement(B, 1, b"b", True), Settlement(A, 1, b"a", False)], claims=[NewClaim(A, 2, 60.0)]
+    )
+    assert await ledger.commit(group) == Committed([False, True], [True])
+    ((first, second),) = await ledger.look_up([A])
+    assert (first.result, first.is_success, second.result) == (b"a", False, None)
+
+
+async def test_a_look_up_answers_in_the_order_asked(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    await ledger.commit(claim(B, 2))
+    await ledger.commit(claim(B, 1))
+    found = await ledger.look_up([A, B, A])
+    assert [[row.attempt for row in rows] for rows in found] == [[], [1, 2], []]
+
+
+async def test_a_claim_lives_until_its_deadline(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    await ledger.commit(claim(A, seconds=60.0))
+    await ledger.commit(claim(B, seconds=-1.0))
+    ((live,), (dead,)) = await ledger.look_up([A, B])
+    assert not live.is_dead
+    assert 50 < live.remaining_seconds <= 60
+    assert dead.is_dead
+
+
+async def test_a_new_life_makes_the_claims_of_the_earlier_one_dead(ledgers: Ledgers) -> None:
+    first = await ledgers.living("0")
+    await first.commit(claim())
+    reborn = await ledgers.living("0")
+    ((row,),) = await reborn.look_up([A])
+    assert row.is_dead
+    taking = Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)])
+    assert (await reborn.commit(taking)).claimed == [True]
+    assert (await reborn.commit(taking)).claimed == [False]
+    ((row,),) = await reborn.look_up([A])
+    assert (row.is_dead, row.takeovers, row.claimant.incarnation) == (False, 1, 2)
+
+
+async def test_the_earlier_life_can_neither_settle_nor_claim(ledgers: Ledgers) -> None:
+    zombie = await ledgers.living("0")
+    await zombie.commit(claim(A))
+    reborn = await ledgers.living("0")
+    ((row,),) = await reborn.look_up([A])
+    await reborn.commit(Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)]))
+    with pytest.raises(Fenced):
+        await zombie.commit(settle(A))
+    with pytest.raises(Fenced):
+        await zombie.commit(claim(B))
+    assert (await reborn.commit(settle(A))).settled == [True]
+    assert (await reborn.commit(claim(B))).claimed == [True]
+
+
+async def test_an_earlier_life_may_still_settle_what_nobody_took_over(ledgers: Ledgers) -> None:
+    zombie = await ledgers.living("0")
+    await zombie.commit(claim(A))
+    await ledgers.living("0")
+    assert (await zombie.commit(settle(A))).settled == [True]
+
+
+async def test_of_two_that_take_over_one_wins(ledgers: Ledgers) -> None:
+    first = await ledgers.living("0")
+    await first.commit(claim(seconds=-1.0))
+    others = [await ledgers.living(ordinal) for ordinal in ("1", "2")]
+    rows = [(await each.look_up([A]))[0][0] for each in others]
+    taken = [
+        (await each.commit(Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)]))).claimed[0]
+        for each, row in zip(others, rows, strict=True)
+    ]
+    assert taken == [True, False]
+    assert (await first.commit(settle())).settled == [False]
+
+
+async def test_a_settled_claim_cannot_be_taken_over(ledgers: Ledgers) -> None:
+    first, second = await ledgers.living("0"), await ledgers.living("1")
+    await first.commit(claim(seconds=-1.0))
+    ((row,),) = await second.look_up([A])
+    await first.commit(settle())
+    assert (await second.commit(Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)]))).claimed == [False]
+
+
+async def test_a_fence_takes_results_and_claims_back_with_the_offset(ledgers: Ledgers) -> None:
+    first, second = await ledgers.living("0"), await ledgers.living("1")
+    (owned,) = await first.acquire([Claim(AT, "t1")])
+    await first.commit(claim(A))
+    move = Move(AT, owned.epoch, 0, 5, None)
+    await second.acquire([Claim(AT, "t1")])
+    group = Group([move], [Settlement(A, 1, b"r", True)], [NewClaim(B, 1, 60.0)])
+    with pytest.raises(Fenced):
+        await first.commit(group)
+    ((row,), rows) = await first.look_up([A, B])
+    assert row.result is None
+    assert rows == []
+
+
+async def test_an_offset_moves_with_its_group(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    (owned,) = await ledger.acquire([Claim(AT, "t1")])
+    group = Group([Move(AT, owned.epoch, 0, 5, None)], [], [NewClaim(A, 1, 60.0)])
+    assert (await ledger.commit(group)).claimed == [True]
+    (again,) = await ledger.acquire([Claim(AT, "t1")])
+    assert (again.next_offset, again.epoch) == (5, 2)
+
+
+@pytest.mark.parametrize("ledgers", ["postgres"], indirect=True)
+async def test_a_row_that_the_database_refuses_is_told_from_one_that_is_away(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    with pytest.raises(DataRejected):
+        await ledger.commit(claim(Operation(A.execution_id, "nul\x00")))
+
+
+@pytest.mark.parametrize("ledgers", ["postgres"], indirect=True)
+async def test_an_old_execution_falls_into_the_default_table(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    birth = int((datetime.now(UTC) - timedelta(days=400)).timestamp() * 1000)
+    old = Operation(ids.execution_id(birth, 4, "acme", "test", "old", "rb"), "tell")
+    assert (await ledger.commit(claim(old))).claimed == [True]
+    assert (await ledger.commit(settle(old))).settled == [True]
