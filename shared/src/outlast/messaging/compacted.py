@@ -19,7 +19,8 @@ from confluent_kafka import TopicPartition as WirePartition
 from outlast.contracts.topics import TopicPartition
 from outlast.errors import TransientError
 from outlast.messaging.heads import Heads
-from outlast.messaging.membership import ANSWER_SECONDS_MAX, SUSPICIOUS, VERIFY_EVERY_SECONDS, to_received
+from outlast.messaging.member import SUSPICIOUS, to_received
+from outlast.messaging.membership import ANSWER_SECONDS_MAX, VERIFY_EVERY_SECONDS
 from outlast.messaging.ports import Received
 from outlast.messaging.topics import TopicAdmin, TopicState, contract_of
 

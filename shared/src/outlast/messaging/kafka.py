@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outlast.contracts.topics import DEAD_LETTER_ENVELOPE_BYTES, Claim, TopicPartition
 from outlast.errors import LimitExceeded, PermanentError, TransientError
 from outlast.limits import MESSAGE_BYTES_MAX
-from outlast.messaging.membership import Alarm, Member, Membership
+from outlast.messaging.member import Member
+from outlast.messaging.membership import Alarm, Membership
 from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
 

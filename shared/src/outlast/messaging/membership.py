@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
@@ -17,6 +16,7 @@ from confluent_kafka import TopicPartition as WirePartition
 
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.errors import TransientError
+from outlast.messaging.member import SUSPICIOUS, Member, to_received
 from outlast.messaging.ports import InstanceTaken, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
 
@@ -31,19 +31,8 @@ ANSWER_SECONDS_MAX = 2.0
 POSITION_EVERY_SECONDS = 5.0
 VERIFY_EVERY_SECONDS = 15.0
 """Topic ids are compared after every lost connection, and this often for a topic recreated without one."""
-
-SUSPICIOUS = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._AUTO_OFFSET_RESET,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,
-    }
-)
+VERIFY_FIRST_SECONDS = 1.0
+"""After joining, when it is also looked whether the group forgot a partition."""
 
 AcquireCall = Callable[[Sequence[Claim], float], Mapping[TopicPartition, int]]
 ReleaseCall = Callable[[Collection[TopicPartition]], None]
@@ -51,43 +40,6 @@ Alarm = Callable[[str, TopicPartition], None]
 
 _log = structlog.get_logger()
 _librdkafka = logging.getLogger("librdkafka")
-
-
-class Member(NamedTuple):
-    """Who joins which group where. `instance_id` is static: service and ordinal, the same after a restart."""
-
-    bootstrap: str
-    group: str
-    instance_id: str
-    client_id: str
-
-    def settings(self, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
-        """The client library's settings; the reasons are in docs/architecture.md, "The loop"."""
-        return {
-            "bootstrap.servers": self.bootstrap,
-            "client.id": self.client_id,
-            "group.id": self.group,
-            "group.instance.id": self.instance_id,
-            "group.protocol": "classic",
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": 6_000,
-            "heartbeat.interval.ms": 2_000,
-            "max.poll.interval.ms": 600_000,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            # not "earliest": an offset that is gone must be seen, it is never the normal start
-            "auto.offset.reset": "error",
-            "isolation.level": "read_uncommitted",
-            "fetch.min.bytes": 1,
-            "fetch.wait.max.ms": 500,
-            "fetch.queue.backoff.ms": 10,
-            "queued.max.messages.kbytes": 32 * 1024,
-            "fetch.message.max.bytes": 1024 * 1024,
-            "topic.metadata.refresh.interval.ms": 60_000,
-            "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 500,
-            "error_cb": on_error,
-        }
 
 
 class Membership:
@@ -121,6 +73,7 @@ class Membership:
         self._positions: dict[TopicPartition, int] = {}
         self._position_at = 0.0
         self._waiting = 0
+        self._nudges = 0
         self._stopping = threading.Event()
 
     # ---- from other threads
@@ -243,13 +196,9 @@ class Membership:
         """An error from the broker: most heal by themselves, some mean that the topic may be another one."""
         code = error.code()
         if error.fatal() or code == KafkaError._FATAL:
-            taken = code == KafkaError.FENCED_INSTANCE_ID or "FENCED_INSTANCE_ID" in error.str()
+            # of a classic consumer's errors librdkafka declares one fatal: FENCED_INSTANCE_ID
             expected = f"expected {self._member.instance_id} to be us in group {self._member.group}"
-            self._fail(
-                InstanceTaken(f"{expected}, but another process joined as it")
-                if taken
-                else TransientError(f"expected the consumer to go on, got {error.str()}")
-            )
+            self._fail(InstanceTaken(f"{expected}, but another process joined as it: {error.str()}"))
             return
         if code in SUSPICIOUS:
             self._is_suspect = True
@@ -262,14 +211,14 @@ class Membership:
     def _join(self) -> None:
         self._ensure_topics()
         self._is_suspect = False
-        self._verify_at = time.monotonic() + VERIFY_EVERY_SECONDS
+        self._verify_at = time.monotonic() + VERIFY_FIRST_SECONDS
         consumer = Consumer(self._member.settings(self._note), logger=_librdkafka)
         self._subscribe(consumer)
         self._consumer = consumer
 
-    def _subscribe(self, consumer: Consumer) -> None:
+    def _subscribe(self, consumer: Consumer, *extra: str) -> None:
         consumer.subscribe(
-            self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            [*self._topics, *extra], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def _ensure_topics(self) -> None:
@@ -294,8 +243,22 @@ class Membership:
             self.leave()
             return
         self._restart_out_of_range(consumer)
+        self._nudge_if_forgotten(consumer, {name: state.partitions for name, state in found.items()})
         self._is_suspect = False
         self._verify_at = time.monotonic() + VERIFY_EVERY_SECONDS
+
+    def _nudge_if_forgotten(self, consumer: Consumer, partitions: Mapping[str, int]) -> None:
+        """A partition that no member has means that the group must deal anew.
+
+        A static member that comes back is given what its former self had, without a look at what it subscribes to
+        now: a topic or a partition that is new since then would wait for ever. A pattern that no topic matches is
+        a changed subscription, which makes the group deal again and takes nothing from anybody.
+        """
+        forgotten = self._admin.unassigned(self._member.group, partitions, ANSWER_SECONDS_MAX)
+        if forgotten:
+            _log.info("partitions_forgotten", group=self._member.group, partitions=forgotten)
+            self._nudges += 1
+            self._subscribe(consumer, f"^outlast-nudge-{self._nudges}$")
 
     def _restart_out_of_range(self, consumer: Consumer) -> None:
         """The topic is the same, the offset is gone: data was lost, or kept too short. Say so, go on."""
@@ -393,24 +356,6 @@ class Membership:
                 consumer.commit(offsets=offsets, asynchronous=True)
             except KafkaException as failure:
                 _log.info("position_not_reported", group=self._member.group, error=str(failure))
-
-
-def to_received(message: Message) -> Received:
-    """A message of the client library as ours."""
-    headers = message.headers()
-    return Received(
-        message.topic(),  # pyright: ignore[reportArgumentType] a message without error has all of these
-        message.partition(),  # pyright: ignore[reportArgumentType]
-        message.offset(),  # pyright: ignore[reportArgumentType]
-        message.timestamp()[1],
-        message.key(),  # pyright: ignore[reportArgumentType] no deserialiser: bytes
-        message.value(),  # pyright: ignore[reportArgumentType]
-        _headers(headers) if headers else (),
-    )
-
-
-def _headers(headers: object) -> tuple[tuple[str, bytes], ...]:
-    return tuple([(name, value or b"") for name, value in headers])  # pyright: ignore[reportGeneralTypeIssues] pairs
 
 
 def _wire(partitions: Iterable[TopicPartition]) -> list[WirePartition]:

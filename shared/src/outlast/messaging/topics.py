@@ -10,14 +10,14 @@ from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     NewPartitions,  # pyright: ignore[reportPrivateImportUsage] exported by the package's documentation
     NewTopic,  # pyright: ignore[reportPrivateImportUsage]
 )
 
-from outlast.contracts.topics import TOPICS, Topic
+from outlast.contracts.topics import TOPICS, Topic, TopicPartition
 from outlast.errors import PermanentError, TransientError
 
 ADMIN_TIMEOUT_SECONDS = 10.0
@@ -104,6 +104,26 @@ class TopicAdmin:
         if short:
             self._grow(short)
         return self._await_served(wanted)
+
+    def unassigned(
+        self, group: str, partitions: Mapping[str, int], timeout_seconds: float = ADMIN_TIMEOUT_SECONDS
+    ) -> list[TopicPartition]:
+        """Which of these topics' partitions no member of the group has; none while the group is dealing."""
+        futures = self._client.describe_consumer_groups([group], request_timeout=timeout_seconds)
+        found = _result(
+            futures[group], timeout_seconds, KafkaError.GROUP_ID_NOT_FOUND, f"to describe group {group}"
+        )
+        if found is None or found.state != ConsumerGroupState.STABLE:
+            return []
+        assigned = {
+            TopicPartition(each.topic, each.partition)
+            for member in found.members
+            for each in member.assignment.topic_partitions
+        }
+        every = {
+            TopicPartition(name, number) for name, count in partitions.items() for number in range(count)
+        }
+        return sorted(every - assigned)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete topics and what is in them. For tests and for operators; absent ones are no error."""
