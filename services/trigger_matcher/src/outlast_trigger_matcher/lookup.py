@@ -34,8 +34,20 @@ class _Request(msgspec.Struct):
     requests: list[Wanted]
 
 
+class _Result(msgspec.Struct):
+    finding: Raw = Raw(b"null")
+    asset: Raw = Raw(b"null")
+
+    def found(self) -> Found:
+        return Found(_present(self.finding), _present(self.asset))
+
+
+def _present(raw: Raw) -> Raw | None:
+    return None if bytes(raw) == b"null" else raw
+
+
 class _Answer(msgspec.Struct):
-    results: list[Found]
+    results: list[_Result]
 
 
 class Lookup(Protocol):
@@ -83,7 +95,7 @@ class PlatformLookup:
                 f"expected {len(wanted)} answers from the look-up, got {len(answer.results)}"
             )
         metrics.LOOKUP_SECONDS.observe(perf_counter() - began)
-        return answer.results
+        return [result.found() for result in answer.results]
 
     async def close(self) -> None:
         """Close the connections."""
