@@ -58,8 +58,11 @@ def busy_cpu_seconds() -> float:
 
 def client(system: System, url: str) -> httpx.Client:
     """A client of one of the APIs, as the administrator acting for the bench's company."""
-    headers = {"authorization": f"Bearer {system.admin_key}", "outlast-company": COMPANY}
-    return httpx.Client(base_url=url, headers=headers, timeout=300, trust_env=False)
+    headers = {"authorization": f"Bearer {system.admin_key}"}
+    params = {"company": COMPANY}
+    return httpx.Client(
+        base_url=f"{url}/api/v1", headers=headers, params=params, timeout=300, trust_env=False
+    )
 
 
 def action(number: int, url: str | None) -> dict[str, object]:
@@ -68,7 +71,11 @@ def action(number: int, url: str | None) -> dict[str, object]:
         config: dict[str, object] = {"title": "{{ finding.title }}", "severity": "{{ event.data.note }}"}
         return {"id": f"step{number}", "type": "bench_noop", "config": config}
     body = {"title": "{{ finding.title }}", "note": "{{ event.data.note }}"}
-    return {"id": f"step{number}", "type": "http_request", "config": {"method": "POST", "url": url, "body": body}}
+    return {
+        "id": f"step{number}",
+        "type": "http_request",
+        "config": {"method": "POST", "url": url, "body": body},
+    }
 
 
 def runbook(name: str, wanted: str, url: str | None) -> dict[str, object]:
@@ -117,7 +124,10 @@ class Storm:
              "fetch.min.bytes": 1, "fetch.wait.max.ms": 100}
         )  # fmt: skip
         metadata = self._consumer.list_topics("executions.recorded", timeout=10)
-        parts = [TopicPartition("executions.recorded", p) for p in metadata.topics["executions.recorded"].partitions]
+        parts = [
+            TopicPartition("executions.recorded", p)
+            for p in metadata.topics["executions.recorded"].partitions
+        ]
         for part in parts:
             part.offset = self._consumer.get_watermark_offsets(part, timeout=10)[1]
         self._consumer.assign(parts)
@@ -128,13 +138,17 @@ class Storm:
         recorded: set[str] = set()
         began, cpu = time.monotonic(), busy_cpu_seconds()
         for number, (key, value) in enumerate(events):
-            self._producer.produce(self._topic, value, key=key, headers={"content-type": "application/cloudevents+json"})
+            self._producer.produce(
+                self._topic, value, key=key, headers={"content-type": "application/cloudevents+json"}
+            )
             if number % 500 == 0:
                 self._producer.poll(0)
         self._producer.flush()
         while len(recorded) < len(events):
             if time.monotonic() - began > timeout_seconds:
-                raise SystemExit(f"bench: {len(recorded)} of {len(events)} recorded after {timeout_seconds:g} s")
+                raise SystemExit(
+                    f"bench: {len(recorded)} of {len(events)} recorded after {timeout_seconds:g} s"
+                )
             for message in self._consumer.consume(500, 0.1):
                 if message.error() is None:
                     recorded.update(json.loads(message.value() or b"{}").get("executions", ()))

@@ -14,7 +14,9 @@ ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, requests: "Synchronized[int]", distinct: "Synchronized[int]", keys: set[bytes]) -> None:
+    def __init__(
+        self, requests: "Synchronized[int]", distinct: "Synchronized[int]", keys: set[bytes]
+    ) -> None:
         self._requests, self._distinct, self._keys = requests, distinct, keys
         self._buffer = b""
 
@@ -68,7 +70,10 @@ class Receiver:
     def start(cls) -> "Receiver":
         """Listen on a free port of the loopback."""
         listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-        requests, distinct = multiprocessing.Value("q", 0, lock=False), multiprocessing.Value("q", 0, lock=False)
+        requests, distinct = (
+            multiprocessing.Value("q", 0, lock=False),
+            multiprocessing.Value("q", 0, lock=False),
+        )
         process = multiprocessing.Process(target=_serve, args=(listening, requests, distinct), daemon=True)
         process.start()
         return cls(f"http://127.0.0.1:{listening.getsockname()[1]}/hook", process, requests, distinct)

@@ -1,6 +1,7 @@
 """An action type that does nothing: what remains is the cost of running an action."""
 
 import msgspec
+
 from outlast.actions import ActionOutcome, ActionType, ActivityCall
 
 

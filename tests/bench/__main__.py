@@ -1,0 +1,105 @@
+"""`make bench`: prints, for each target, the figures it came from and then one line, `B1 0.41 target 0.50 missed`.
+
+Bare loop and system run in turn, three times, on the same servers; medians are judged. Where rate and CPU disagree,
+CPU decides: it is the steadier figure on a noisy machine.
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
+from tests.bench.receiver import Receiver
+from tests.bench.system import bring_up, import_findings, prepare, take_down
+
+ROUNDS = 3
+TARGETS = {"B1": 0.5, "B2": 0.25}
+BARE = re.compile(r"bare_loop (\d+) executions/s, ([\d.]+) CPU-s per 1000")
+LATENCY = re.compile(r"bare_loop latency at \d+/s: p50 ([\d.]+) ms, p99 ([\d.]+) ms")
+
+
+@dataclass
+class Bare:
+    """One run of the bare loop."""
+
+    rate: float
+    cpu_per_thousand: float
+    p50_ms: float
+    p99_ms: float
+
+
+def run_bare(system: System, dsn: str) -> Bare:
+    """The floor, on the same servers, as its own process."""
+    command = [sys.executable, "tests/bench/bare_loop.py", "--kafka", system.kafka, "--postgres", dsn,
+               "--executions", str(FINDINGS)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    rate, latency = BARE.search(done.stdout), LATENCY.search(done.stdout)
+    if rate is None or latency is None:
+        raise SystemExit(f"bench: the bare loop failed:\n{done.stdout}{done.stderr[-2000:]}")
+    return Bare(float(rate[1]), float(rate[2]), float(latency[1]), float(latency[2]))
+
+
+def measure(name: str, system: System, dsn: str, findings: list[str], rounds: int) -> None:
+    """Bare and ours in turn; prints each round and the verdict on the medians."""
+    storm = Storm(system, f"platform.{PRODUCER}.events")
+    storm.run(findings[:500])  # warm
+    bares: list[Bare] = []
+    ours: list[Figures] = []
+    for number in range(rounds):
+        bares.append(run_bare(system, dsn))
+        ours.append(storm.run(findings))
+        print(f"{name} round {number + 1}: bare {bares[-1].rate:.0f}/s {bares[-1].cpu_per_thousand:.2f} CPU-s/1000; "
+              f"ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000", flush=True)  # fmt: skip
+    storm.close()
+    rate = statistics.median(f.rate for f in ours) / statistics.median(b.rate for b in bares)
+    cpu = statistics.median(b.cpu_per_thousand for b in bares) / statistics.median(
+        f.cpu_per_thousand for f in ours
+    )
+    verdict = "met" if cpu >= TARGETS[name] else "missed"
+    print(f"{name} {rate:.2f} by rate, {cpu:.2f} by CPU-seconds")
+    print(f"{name} {cpu:.2f} target {TARGETS[name]:.2f} {verdict}", flush=True)
+
+
+def main() -> None:
+    """Bring the system up in a folder of its own, measure what ONLY names, take it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    only = [name for name in options.only.upper().split(",") if name] or list(TARGETS)
+    unknown = sorted(set(only) - set(TARGETS))
+    if unknown:
+        raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(TARGETS)}")
+    folder = Path(tempfile.mkdtemp(prefix="outlast-bench-"))
+    began = time.monotonic()
+    receiver = Receiver.start()
+    try:
+        system, dsn = bring_up(folder)
+        prepare(system, None, "no-op")
+        findings = import_findings(system)
+        print(
+            f"bench: {len(findings)} findings are in the platform, {time.monotonic() - began:.0f} s",
+            file=sys.stderr,
+        )
+        if "B1" in only:
+            measure("B1", system, dsn, findings, options.rounds)
+        if "B2" in only:
+            prepare(system, receiver.url, "POST")
+            measure("B2", system, dsn, findings, options.rounds)
+            print(f"B2 receiver: {receiver.requests.value} POSTs, {receiver.distinct.value} distinct keys")
+    finally:
+        receiver.stop()
+        take_down(folder)
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("fork")
+    main()
