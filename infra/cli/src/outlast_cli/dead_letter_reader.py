@@ -72,10 +72,10 @@ def read(bootstrap: str, services: Sequence[str] = SERVICES, newest_max: int = 1
 
 def find(bootstrap: str, letter_id: str) -> DeadLetter:
     """One dead letter by its id."""
-    for letter in read(bootstrap, newest_max=FIND_MAX):
-        if letter.origin.id == letter_id:
-            return letter
-    refuse(f"there is no dead letter {letter_id}", next_step="list them: outlast dlq list")
+    found = [letter for letter in read(bootstrap, newest_max=FIND_MAX) if letter.origin.id == letter_id]
+    if not found:
+        refuse(f"there is no dead letter {letter_id}", next_step="list them: outlast dlq list")
+    return found[0]
 
 
 def resend(bootstrap: str, letter: DeadLetter) -> str:

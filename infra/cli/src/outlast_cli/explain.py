@@ -65,9 +65,8 @@ def _step(number: int, step: dict[str, Any]) -> None:
     if step.get("resolved"):
         details.append(f"outcome was unknown, {step['resolved']}")
     label = step["id"] + (f" “{step['name']}”" if step.get("name") else "")
-    click.echo(
-        f"\n{mark} {number}. {click.style(printable(label), bold=True)}  {_status(status)}  {' · '.join(d for d in details if d)}"
-    )
+    heading = f"\n{mark} {number}. {click.style(printable(label), bold=True)}  {_status(status)}"
+    click.echo(f"{heading}  {' · '.join(detail for detail in details if detail)}")
     if status == "skipped":
         _line("why", step.get("reason") or "its `when` was false")
     if step.get("when") is not None:

@@ -4,6 +4,7 @@ It runs beside the local system and ends with it: `--with-pid` names the process
 """
 
 import argparse
+import contextlib
 import json
 import threading
 from datetime import UTC, datetime
@@ -81,10 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     server = Receiver(("127.0.0.1", options.port), options.log)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(options.with_pid).wait()
-    except psutil.NoSuchProcess:
-        pass
     server.shutdown()
 
 

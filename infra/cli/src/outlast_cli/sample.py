@@ -22,7 +22,6 @@ from outlast_cli.failures import Failure
 from outlast_cli.profiles import ADMINISTRATOR, Profile, Profiles, Target, read_profiles, write_profiles
 from outlast_local.layout import RunFolder, project_folder
 from outlast_local.lifecycle import Running, status
-from outlast_local.processes import Identity
 
 COMPANIES = (("acme", "Acme Corporation"), ("globex", "Globex"))
 RECEIVER_ADDRESS = "127.0.0.1:18990"
@@ -106,9 +105,6 @@ def ensure_receiver(folder: RunFolder, address: str) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    (folder.root / "receiver.json").write_text(
-        json.dumps({"address": address, "pid": process.pid, "born": Identity.of(process.pid).born})
-    )
     deadline = time.monotonic() + 10
     while not _listens(address):
         if process.poll() is not None or time.monotonic() > deadline:

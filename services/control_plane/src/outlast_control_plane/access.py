@@ -101,6 +101,11 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def identity_id(key_sha256: str) -> str:
+    """The id of the identity with this key: it tells nothing of the key's digest."""
+    return "id_" + hashlib.sha256(f"identity\0{key_sha256}".encode()).hexdigest()[:20]
+
+
 def new_key() -> str:
     """A key that nobody has."""
     return KEY_PREFIX + secrets.token_urlsafe(32)

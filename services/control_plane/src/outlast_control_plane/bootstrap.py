@@ -4,9 +4,9 @@ import asyncpg
 
 from outlast.contracts.topics import IDENTITIES
 from outlast.db.pool import transaction
-from outlast_control_plane.access import PUBLISH_EVENTS, READ_RUNS, key_digest
+from outlast_control_plane.access import PUBLISH_EVENTS, READ_RUNS, identity_id, key_digest
 from outlast_control_plane.compacted import identity_message, raise_revision, say
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.routes.administration import OUR_PRODUCERS, register
 
 CREATED_BY = "bootstrap"
@@ -31,10 +31,10 @@ async def _identity(
     digest = key_digest(key)
     if await connection.fetchrow(QUERIES["identity_by_key"], digest) is not None:
         return
-    identity_id = f"id_{digest[:20]}"
+    new_id = identity_id(digest)
     revision = await raise_revision(connection, IDENTITIES)
     await connection.execute(
-        QUERIES["put_identity"], identity_id, digest, name, "", role, scopes, revision, CREATED_BY
+        QUERIES["put_identity"], new_id, digest, name, "", role, scopes, revision, CREATED_BY
     )
-    row = await connection.fetchrow(QUERIES["identity"], identity_id)
-    await say(connection, IDENTITIES, revision, identity_id, identity_message(row))
+    row = await one(connection, "identity", new_id)
+    await say(connection, IDENTITIES, revision, new_id, identity_message(row))

@@ -7,7 +7,7 @@ says so. A topic that is new or was emptied (its id is not the one we published 
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncpg
 from msgspec import Raw
@@ -21,7 +21,7 @@ from outlast.errors import TransientError
 from outlast.messaging.ports import Outgoing
 from outlast.runtime.logging import get_logger
 from outlast.runtime.service import Stop
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, number
 
 HEAD_KEY = b"head"
 TOPICS = (DEFINITIONS, PRODUCERS, IDENTITIES)
@@ -42,7 +42,7 @@ class TopicIds(Protocol):
 
 async def raise_revision(connection: asyncpg.Connection, topic: str) -> int:
     """The revision of the change that this transaction makes; locks the topic's counter."""
-    return int(await connection.fetchval(QUERIES["raise_revision"], topic))
+    return await number(connection, "raise_revision", topic)
 
 
 async def say(connection: asyncpg.Connection, topic: str, revision: int, key: str, message: Message) -> None:
@@ -52,7 +52,7 @@ async def say(connection: asyncpg.Connection, topic: str, revision: int, key: st
 
 
 async def _head(connection: asyncpg.Connection, topic: str, revision: int) -> Outgoing:
-    count = int(await connection.fetchval(QUERIES[COUNTS[topic]]))
+    count = await number(connection, COUNTS[topic])
     return Outgoing(topic, encode(Head(revision=revision, count=count)), HEAD_KEY)
 
 
@@ -61,7 +61,7 @@ def definition_key(company_id: str, runbook_id: str) -> str:
     return f"{company_id}/{runbook_id}"
 
 
-def definition_message(row: Mapping[str, object] | asyncpg.Record) -> Definition:
+def definition_message(row: Mapping[str, Any] | asyncpg.Record) -> Definition:
     """A row of `definitions_page` as it is published."""
     return Definition(
         company_id=row["company_id"],

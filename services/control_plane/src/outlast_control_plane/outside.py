@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 
 import httpx
 
-from outlast.contracts.topics import TOPICS, Topic, producer
+from outlast.contracts.topics import TOPICS, Topic
+from outlast.contracts.topics import producer as topic_of
 from outlast.errors import TransientError
 from outlast.messaging.topics import TopicAdmin
 from outlast_control_plane.limits import FORWARD_TIMEOUT_SECONDS
@@ -28,10 +29,10 @@ class BrokerTopics:
             found |= await asyncio.to_thread(self._admin.ensure, missing)
         return {name: state.topic_id for name, state in found.items()}
 
-    async def create_producer_topic(self, name: str) -> None:
+    async def create_producer_topic(self, producer: str) -> None:
         """The producer's topic exists afterwards."""
         try:
-            await asyncio.to_thread(self._admin.ensure, [producer(name)])
+            await asyncio.to_thread(self._admin.ensure, [topic_of(producer)])
         except TransientError as fault:
             raise unavailable(
                 "The broker does not answer, so the producer's topic cannot be made."

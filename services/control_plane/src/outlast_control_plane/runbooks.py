@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from msgspec import Raw
@@ -14,9 +15,9 @@ from outlast_control_plane.compacted import definition_key, definition_message, 
 from outlast_control_plane.core.change import Change, Current, change_of
 from outlast_control_plane.definitions import Checked
 from outlast_control_plane.problems import Problem, not_found
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, number, one
 
-Row = Mapping[str, object] | asyncpg.Record
+Row = Mapping[str, Any] | asyncpg.Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ async def save(
             return Saved(change, row["version"], is_active, row["revision"])
         revision = await switch(connection, caller, row, is_active=is_active)
         return Saved(change, row["version"], is_active, revision)
-    version = int(await connection.fetchval(QUERIES["next_version"], company_id, name))
+    version = await number(connection, "next_version", company_id, name)
     await connection.execute(
         QUERIES["put_version"], company_id, name, version, caller.id, caller.name,
         checked.sha256, checked.document, checked.source, checked.source_format,
@@ -149,7 +150,7 @@ async def _say_current(
     is_deleted: bool = False,
 ) -> None:
     company_id, name = row["company_id"], row["runbook_id"]
-    version = await connection.fetchrow(QUERIES["version"], company_id, name, row["version"])
+    version = await one(connection, "version", company_id, name, row["version"])
     changed = {"is_active": is_active, "is_deleted": is_deleted, "revision": revision}
     message = definition_message({**row, "document": version["document"], **changed})
     await say(connection, DEFINITIONS, revision, definition_key(company_id, name), message)

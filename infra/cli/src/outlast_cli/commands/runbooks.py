@@ -113,7 +113,8 @@ def show(session: Session, name: str, version: int | None, is_json: bool) -> Non
     if is_json:
         print_json(body)
         return
-    line = f"{name} v{body['version']} saved {ago(body.get('saved_at') or body['created_at'])} by {body['author']['name']}"
+    saved = ago(body.get("saved_at") or body["created_at"])
+    line = f"{name} v{body['version']} saved {saved} by {body['author']['name']}"
     if "is_active" in body:
         line += f" · {'active' if body['is_active'] else 'inactive'}"
     click.secho(line, bold=True)

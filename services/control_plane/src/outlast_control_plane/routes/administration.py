@@ -23,7 +23,7 @@ from outlast_control_plane.models import (
 )
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
 from outlast_control_plane.problems import forbidden, not_found, unavailable
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import ServicesAre
 
 router = APIRouter(tags=["administration"])
@@ -69,7 +69,7 @@ async def register(connection: asyncpg.Connection, name: str, companies: list[st
     """Keep a producer and say so on `producers`."""
     revision = await raise_revision(connection, PRODUCERS)
     await connection.execute(QUERIES["put_producer"], name, producer_topic(name), companies, revision)
-    row = await connection.fetchrow(QUERIES["producer"], name)
+    row = await one(connection, "producer", name)
     await say(connection, PRODUCERS, revision, name, producer_message(row))
     return row
 
@@ -98,7 +98,7 @@ async def revoke_producer(name: ProducerName, caller: CallerIs, services: Servic
         if not row["is_revoked"]:
             revision = await raise_revision(connection, PRODUCERS)
             await connection.execute(QUERIES["revoke_producer"], name, revision)
-            row = await connection.fetchrow(QUERIES["producer"], name)
+            row = await one(connection, "producer", name)
             await say(connection, PRODUCERS, revision, name, producer_message(row))
             await note(connection, caller, "", "producer.revoke", name)
     services.wake_publisher()

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Path, Request, Response
 
 from outlast.contracts.topics import IDENTITIES
 from outlast.db.pool import transaction
-from outlast_control_plane.access import Caller, CallerIs, CompanyNamed, Role, key_digest
+from outlast_control_plane.access import Caller, CallerIs, CompanyNamed, Role, identity_id, key_digest
 from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import identity_message, raise_revision, say
 from outlast_control_plane.idempotency import Answer, IdempotencyKey, json_response, once
 from outlast_control_plane.models import IdentityMade, IdentityPage, IdentityShown, NewIdentity
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
 from outlast_control_plane.problems import Fault, forbidden, invalid, not_found
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import ServicesAre
 
 router = APIRouter(tags=["identities"])
@@ -36,17 +36,17 @@ async def create_identity(
     company_id = _company_of_new(caller, company, wanted)
     secret = services.new_key()
     digest = key_digest(secret)
-    identity_id = f"id_{digest[:20]}"
+    new_id = identity_id(digest)
 
     async def work(connection: asyncpg.Connection) -> Answer:
         revision = await raise_revision(connection, IDENTITIES)
         await connection.execute(
-            QUERIES["put_identity"], identity_id, digest, wanted.name, company_id, wanted.role,
+            QUERIES["put_identity"], new_id, digest, wanted.name, company_id, wanted.role,
             wanted.scopes, revision, caller.id,
         )  # fmt: skip
-        row = await connection.fetchrow(QUERIES["identity"], identity_id)
-        await say(connection, IDENTITIES, revision, identity_id, identity_message(row))
-        await note(connection, caller, company_id, "identity.create", identity_id, role=wanted.role)
+        row = await one(connection, "identity", new_id)
+        await say(connection, IDENTITIES, revision, new_id, identity_message(row))
+        await note(connection, caller, company_id, "identity.create", new_id, role=wanted.role)
         shown = _shown(row)
         return Answer(201, shown | {"key": secret}, kept=shown | {"key": None})
 
@@ -74,21 +74,21 @@ async def list_identities(
 
 @router.delete("/identities/{id}", response_model=IdentityShown)
 async def revoke_identity(
-    identity_id: IdentityId, caller: CallerIs, services: ServicesAre, company: CompanyNamed = None
+    wanted_id: IdentityId, caller: CallerIs, services: ServicesAre, company: CompanyNamed = None
 ) -> Response:
     """Revoke a key: this API refuses it from the next request on, other services within seconds."""
     company_id = caller.company_or_all(company)
     caller.need(Role.SECURITY_ENGINEER)
     async with transaction(services.pool) as connection:
-        row = await connection.fetchrow(QUERIES["identity"], identity_id)
+        row = await connection.fetchrow(QUERIES["identity"], wanted_id)
         if row is None or company_id not in {None, row["company_id"]}:
             raise not_found("identity")
         if not row["is_revoked"]:
             revision = await raise_revision(connection, IDENTITIES)
-            await connection.execute(QUERIES["revoke_identity"], identity_id, revision)
-            row = await connection.fetchrow(QUERIES["identity"], identity_id)
-            await say(connection, IDENTITIES, revision, identity_id, identity_message(row))
-            await note(connection, caller, row["company_id"], "identity.revoke", identity_id)
+            await connection.execute(QUERIES["revoke_identity"], wanted_id, revision)
+            row = await one(connection, "identity", wanted_id)
+            await say(connection, IDENTITIES, revision, wanted_id, identity_message(row))
+            await note(connection, caller, row["company_id"], "identity.revoke", wanted_id)
     services.keyring.forget()
     services.wake_publisher()
     return json_response(200, msgspec.json.encode(_shown(row)))

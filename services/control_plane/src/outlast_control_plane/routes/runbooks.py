@@ -26,7 +26,7 @@ from outlast_control_plane.models import (
 )
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
 from outlast_control_plane.problems import Fault, Problem, invalid, not_found
-from outlast_control_plane.queries import QUERIES
+from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import Services, ServicesAre
 
 router = APIRouter(tags=["runbooks"])
@@ -138,9 +138,7 @@ async def _plan(
         will_be_active = row["is_active"] if checked.active is None else checked.active
         item |= {"version": row["version"], "is_active": row["is_active"], "will_be_active": will_be_active}
         if change is Change.UPDATE:
-            before = await connection.fetchrow(
-                QUERIES["version"], company_id, checked.runbook_id, row["version"]
-            )
+            before = await one(connection, "version", company_id, checked.runbook_id, row["version"])
             item["diff"] = difference(
                 before["source"].decode(), source.decode(), f"version {row['version']}", "new"
             )
@@ -174,7 +172,7 @@ async def get_runbook(
         row = await connection.fetchrow(QUERIES["runbook"], company_id, name)
         if row is None or row["is_deleted"]:
             raise not_found("runbook")
-        version = await connection.fetchrow(QUERIES["version"], company_id, name, row["version"])
+        version = await one(connection, "version", company_id, name, row["version"])
     body = runbooks.summary(row) | {
         "document": Raw(version["document"]),
         "source": version["source"].decode(),
@@ -250,7 +248,7 @@ async def switch_runbook(
         row = await runbooks.locked(connection, company_id, name)
         runbooks.check_match(row, if_match)
         await runbooks.switch(connection, caller, row, is_active=verb == "activate")
-        return Answer(200, runbooks.summary(await connection.fetchrow(QUERIES["runbook"], company_id, name)))
+        return Answer(200, runbooks.summary(await one(connection, "runbook", company_id, name)))
 
     response = await once(services.pool, request, caller, key, work)
     services.wake_publisher()
