@@ -15,6 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 """A decoded JSON value: plain dicts and lists, never subclasses that behave otherwise."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_INTEGER_BITS_MAX = 1024
 
 
 def canonical(document: Json) -> bytes:
@@ -50,8 +51,8 @@ def document_faults(document: object, at: str = "") -> list[DefinitionFault]:
             if not math.isfinite(value):
                 faults.append(DefinitionFault(path, f"expected a finite number, got {value}"))
         elif isinstance(value, int):
-            if value.bit_length() > 64:
-                faults.append(DefinitionFault(path, "expected a number of at most 64 bits"))
+            if value.bit_length() > _INTEGER_BITS_MAX:
+                faults.append(DefinitionFault(path, f"expected a number of at most {_INTEGER_BITS_MAX} bits"))
         elif isinstance(value, (list, dict)) and depth >= DEFINITION_DEPTH_MAX:
             faults.append(DefinitionFault(path, f"expected at most {DEFINITION_DEPTH_MAX} levels of nesting"))
         elif isinstance(value, list):

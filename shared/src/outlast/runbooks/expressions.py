@@ -176,6 +176,8 @@ def _shown(node: nodes.Node) -> str:
             return f"{_shown(inner)}.{key}"
         case nodes.Getitem(node=inner, arg=nodes.Const(value=index)):
             return f"{_shown(inner)}[{index}]"
+        case nodes.Getitem(node=inner, arg=nodes.Neg(node=nodes.Const(value=index))):
+            return f"{_shown(inner)}[-{index}]"
         case nodes.Getitem(node=inner):
             return f"{_shown(inner)}[...]"
         case nodes.Filter(node=nodes.Node() as inner, name=name):

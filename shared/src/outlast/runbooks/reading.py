@@ -67,7 +67,7 @@ class _RunbookReader:
         active = fields.boolean("active") if "active" in document else None
         rules = self._rules(fields)
         actions = self._actions.read_list(fields.required("actions"), "actions", parent="", depth=0)
-        if actions == ():
+        if document.get("actions") == []:
             self._faults.append(DefinitionFault("actions", "expected at least one action, got none"))
         self._guardrails(document)
         engine = fields.one_of("engine", _ENGINES, None)

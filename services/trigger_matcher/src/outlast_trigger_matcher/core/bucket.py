@@ -70,6 +70,12 @@ class Bucket:
             fired.sort()
         return tuple(fired)
 
+    def has_match(self, payload: Json, now: datetime) -> bool:
+        """Whether any runbook fires: stops at the first."""
+        plan = self._settled()
+        found = self._find(plan, payload)
+        return any(e.check is None or e.check(payload, now) for e in (plan.ordered if found is None else found))
+
     @property
     def always_checked(self) -> tuple[str, ...]:
         """The runbooks that are asked at every event because nothing of them can be looked up, ordered."""

@@ -101,6 +101,11 @@ class TriggerIndex:
         pair = self._pairs.get((company_id, event_type))
         return () if pair is None else pair.before.match(cast("Json", payload), _NO_TIME)
 
+    def needs_lookup(self, company_id: str, event_type: str, payload: Mapping[str, object]) -> bool:
+        """Whether any runbook may fire, judged by `event.*` and `company.*` alone: stops at the first."""
+        pair = self._pairs.get((company_id, event_type))
+        return pair is not None and pair.before.has_match(cast("Json", payload), _NO_TIME)
+
     def candidates(self, company_id: str, event_type: str, payload: Mapping[str, object]) -> tuple[str, ...]:
         """The runbooks whose conditions have to be asked about an enriched payload: at least those that fire."""
         pair = self._pairs.get((company_id, event_type))
