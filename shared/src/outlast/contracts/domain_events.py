@@ -1,7 +1,7 @@
-"""The data of the fifteen domain events that producers send, one type each (the CloudEvents `type`, word for word).
+"""The data of the fifteen domain events that producers send, one type each (the CloudEvents `type` verbatim).
 
-An event names what it is about by `finding_id` and `asset_id`: the matcher looks these two up and lays what it
-finds beside the event. Unknown members are allowed everywhere and reach conditions and templates as
+An event names what it is about by `finding_id` and `asset_id`: the matcher looks these two up and lays what
+it finds beside the event. Unknown members are allowed everywhere and reach conditions and templates as
 `event.data.*`; the members below are held to their types. Additive only: a new member has a default.
 """
 
@@ -195,11 +195,11 @@ DOMAIN_EVENTS: Mapping[str, type[EventData]] = {
 """Event type to the type of its data. `schedule` is not among them: no producer sends it."""
 
 _decoders = {name: msgspec.json.Decoder(kind) for name, kind in DOMAIN_EVENTS.items()}
-_names = {kind: name for name, kind in DOMAIN_EVENTS.items()}
+_names: dict[type[EventData], str] = {kind: name for name, kind in DOMAIN_EVENTS.items()}
 
 
 def decode_data(event_type: str, raw: Raw | bytes) -> EventData:
-    """The data of an event of this type. ContractError: an unknown type (path `type`), or the path of the fault."""
+    """The data of an event of this type. ContractError: unknown type (path `type`), or faulty data."""
     decoder = _decoders.get(event_type)
     if decoder is None:
         raise ContractError(f"expected one of {', '.join(DOMAIN_EVENTS)}", "type")

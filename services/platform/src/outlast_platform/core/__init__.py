@@ -1,0 +1,1 @@
+"""What the platform decides without touching anything outside."""

@@ -1,0 +1,102 @@
+"""What runbooks do to findings: an operation with an idempotency key, and the answer that is kept under it."""
+
+from typing import Literal
+
+import msgspec
+
+from outlast.errors import ContractError
+from outlast_platform.core.findings import Change, Finding, add_tags, append_comment, change_severity
+
+
+class RunbookActor(msgspec.Struct, frozen=True, kw_only=True):
+    """The runbook in whose name a finding is changed."""
+
+    runbook_id: str
+    runbook_name: str = ""
+    execution_id: str = ""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One change that a runbook wants. The same key means: the same operation, sent again."""
+
+    company_id: str
+    finding_id: str
+    idempotency_key: str
+    action: str
+    """change_severity | add_tags | append_comment"""
+    arguments: dict[str, object]
+    actor: RunbookActor
+    chain: tuple[str, ...] = ()
+    """Executions whose actions caused this, oldest first."""
+
+    def whole_chain(self) -> tuple[str, ...]:
+        """The chain with the actor's own execution at its end."""
+        own = self.actor.execution_id
+        return self.chain if not own or own in self.chain else (*self.chain, own)
+
+
+class ChangedState(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding right after an operation."""
+
+    id: str
+    asset_id: str
+    severity: str
+    status: str
+    tags: tuple[str, ...]
+    is_changed: bool
+    """False where the finding was already as the operation wants it."""
+
+
+class OperationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer. `repeated`: applied before under this key, and this is what was answered then."""
+
+    status: Literal["applied", "repeated", "not_found", "refused"]
+    finding: ChangedState | None = None
+    message: str = ""
+
+
+class _Severity(msgspec.Struct, frozen=True):
+    severity: str
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    tags: tuple[str, ...]
+
+
+class _Comment(msgspec.Struct, frozen=True):
+    comment: str
+
+
+def apply(finding: Finding, operation: Operation) -> Change:
+    """The change that the operation makes, or ContractError with the path into its `arguments`."""
+    try:
+        match operation.action:
+            case "change_severity":
+                return change_severity(finding, msgspec.convert(operation.arguments, _Severity).severity)
+            case "add_tags":
+                return add_tags(finding, msgspec.convert(operation.arguments, _Tags).tags)
+            case "append_comment":
+                text = msgspec.convert(operation.arguments, _Comment).comment
+                return append_comment(
+                    finding, text, operation.actor.runbook_name or operation.actor.runbook_id
+                )
+            case unknown:
+                raise ContractError(
+                    f"expected change_severity, add_tags or append_comment, got {unknown!r}", "action"
+                )
+    except msgspec.ValidationError as fault:
+        text, _, path = str(fault).partition(" - at `$.")
+        raise ContractError(text, f"arguments.{path.rstrip('`')}" if path else "arguments") from fault
+
+
+def state_after(change: Change) -> ChangedState:
+    """What is answered, and kept under the key."""
+    finding = change.finding
+    return ChangedState(
+        id=finding.id,
+        asset_id=finding.asset_id,
+        severity=finding.severity,
+        status=finding.status,
+        tags=finding.tags,
+        is_changed=bool(change.entries),
+    )
