@@ -76,8 +76,12 @@ def test_a_dead_claim_is_looked_up_outside_where_that_is_possible() -> None:
     assert decide(ASKED._replace(has_look_up=True), [DEAD], ME) == Unknown(DEAD, Resolution.LOOK_UP)
 
 
-@pytest.mark.parametrize(("on_unknown", "resolution"), [("retry", Resolution.RETRY), ("fail", Resolution.FAIL)])
-def test_for_an_action_that_is_not_idempotent_the_runbook_says(on_unknown: str, resolution: Resolution) -> None:
+@pytest.mark.parametrize(
+    ("on_unknown", "resolution"), [("retry", Resolution.RETRY), ("fail", Resolution.FAIL)]
+)
+def test_for_an_action_that_is_not_idempotent_the_runbook_says(
+    on_unknown: str, resolution: Resolution
+) -> None:
     asked = ASKED._replace(is_idempotent=False, on_unknown=on_unknown)
     assert decide(asked, [DEAD], ME) == Unknown(DEAD, resolution)
 
@@ -103,12 +107,16 @@ rows = st.builds(
     is_success=st.booleans(),
 ).map(lambda row: row._replace(is_success=row.is_success and row.result is not None))
 histories = st.lists(rows, max_size=4, unique_by=lambda row: row.attempt)
-questions = st.builds(Asked, st.integers(1, 4), st.booleans(), st.booleans(), st.sampled_from(["retry", "fail"]))
+questions = st.builds(
+    Asked, st.integers(1, 4), st.booleans(), st.booleans(), st.sampled_from(["retry", "fail"])
+)
 
 
 @given(questions, histories)
 def test_what_is_recorded_is_never_called_again(asked: Asked, history: list[Row]) -> None:
-    is_recorded = any(row.is_success or (row.attempt == asked.attempt and row.result is not None) for row in history)
+    is_recorded = any(
+        row.is_success or (row.attempt == asked.attempt and row.result is not None) for row in history
+    )
     assert isinstance(decide(asked, history, ME), Answer) == is_recorded
 
 

@@ -23,7 +23,13 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
 _TARGET_SAFE = "!#$%&'()*+,/:;=?@[]~-._"
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+_ALSO_INTERNAL: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(each)
+    for each in ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16")
+)
+"""Special-purpose networks (IANA's registries) that some Python releases call global."""
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _CLOUD_METADATA = frozenset({ipaddress.ip_address("168.63.129.16"), ipaddress.ip_address("100.100.100.200")})
 """Metadata services on addresses that look public, or could one day."""
@@ -158,11 +164,13 @@ def embedded(address: Address) -> list[Address]:
         low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if address.ipv4_mapped is not None:
             return [address.ipv4_mapped]
+        if address in _NAT64:
+            return [low]
         if address.sixtofour is not None:
             found.append(address.sixtofour)
         if address.teredo is not None:
             found += address.teredo
-        if address in _COMPATIBLE or any(address in network for network in _NAT64):
+        if address in _COMPATIBLE or address in _NAT64_LOCAL:
             found.append(low)
     return found
 
@@ -177,5 +185,6 @@ def is_internal(address: Address) -> bool:
         or address.is_link_local
         or address.is_unspecified
         or address in _CLOUD_METADATA
+        or any(address in network for network in _ALSO_INTERNAL)
         or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
     )

@@ -71,7 +71,7 @@ class Web:
     ) -> None:
         self._guard = guard
         self._resolver = resolver or SystemResolver()
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -144,6 +144,8 @@ class Web:
             ) from fault
         allowed = self._guard.choose(target, addresses)
         is_tls = target.scheme == "https"
+        if is_tls and self._tls is None:
+            self._tls = ssl.create_default_context()
         failure: Exception | None = None
         for address in allowed:
             try:

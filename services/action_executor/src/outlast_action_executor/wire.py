@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         try:
             return await self._waiter
         except BaseException:
-            self._transport.abort()
+            self.close()
             raise
         finally:
             self._waiter = self._answer = None
@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Keep it up to the limit; past that, end the exchange and the connection."""
         answer = self._answer
-        if answer is None or answer.is_truncated:
+        if answer is None or answer.is_complete:
             return
         room = RESPONSE_BYTES_MAX - len(answer.body)
         if len(body) > room:
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The end of a response; an interim one (100, 103) is only followed by another."""
         answer = self._answer
-        if answer is None:
+        if answer is None or answer.is_complete:
             return
         if 100 <= answer.status < 200:
             answer.headers.clear()
