@@ -96,6 +96,7 @@ def test_the_index_and_asking_everybody_agree(seed: int, looked_up_min: int, sha
                 assert index.match("acme", event_type, payload, NOW) == expected
                 assert set(expected) <= set(index.candidates("acme", event_type, payload))
                 before = index.candidates_before_lookup("acme", event_type, {**payload, "finding": None})
+                assert index.needs_lookup("acme", event_type, {**payload, "finding": None}) == bool(before)
                 assert set(expected) <= set(before)
                 assert list(before) == sorted(before)
 

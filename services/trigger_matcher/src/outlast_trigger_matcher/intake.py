@@ -112,7 +112,7 @@ class IntakeWork:
             if not (event.finding_id or event.asset_id):
                 continue
             plain = cast("dict[str, object]", msgspec.json.decode(event.payload()))
-            if self._runbooks.index.candidates_before_lookup(event.company_id, event.reference.type, plain):
+            if self._runbooks.index.needs_lookup(event.company_id, event.reference.type, plain):
                 want = Wanted(event.company_id, event.finding_id, event.asset_id)
                 wanted.setdefault(want, []).append(event)
         if not wanted:

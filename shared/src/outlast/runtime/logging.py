@@ -13,7 +13,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 def configure_logging(service: str, instance: str, level: str = "info") -> None:
     """One JSON object a line on stderr, with time, level, service and instance."""
 
-    def name_the_process(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def name_the_process(
+        _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         event["service"], event["instance"] = service, instance
         return event
 

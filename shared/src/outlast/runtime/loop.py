@@ -43,6 +43,8 @@ class Turn:
     pending: dict[TopicPartition, list[str]] = field(default_factory=dict[TopicPartition, list[str]])
     """Ids whose messages are in `outgoing`, by the partition that a later owner would derive them for."""
     dead: list[tuple[Received, Exception]] = field(default_factory=list[tuple[Received, Exception]])
+    answers: list[Outgoing] = field(default_factory=list[Outgoing])
+    """What no stored row could derive again ("unknown"): delivered before the offsets move, like dead letters."""
 
 
 class Work(Protocol):
@@ -175,9 +177,10 @@ class FencedLoop:
         try:
             if self._must_rejoin:
                 await self._rejoin()
-            messages = self._held or await self.source.poll(self._batch_max, timeout_seconds)
+            if not self._held:
+                self._held = await self.source.poll(self._batch_max, timeout_seconds)
             await self._derive_inherited()
-            self._held = [m for m in messages if self._is_next_or_later(m)]
+            self._held = [m for m in self._held if self._is_next_or_later(m)]
             if self._held:
                 for group in self._groups(self._held):
                     await self._process(group)
@@ -232,9 +235,9 @@ class FencedLoop:
         with self._metrics.deciding():
             try:
                 turn = await self._work.decide(messages)
-            except OutlastError:
+            except (TransientError, Fenced):
                 raise
-            except Exception as fault:  # noqa: BLE001 a bug in a decider must not stop the partition
+            except Exception as fault:  # noqa: BLE001 neither bad data nor a bug in a decider may stop the partition
                 await self._split(messages, fault)
                 return
         try:
@@ -246,8 +249,8 @@ class FencedLoop:
 
     async def _store(self, messages: Sequence[Received], turn: Turn) -> None:
         await self._settle()
-        if turn.dead:
-            await self._bury(turn.dead)
+        if turn.dead or turn.answers:
+            await self._say_first(turn)
         moves = self._moves(messages, turn)
         with self._metrics.committing():
             try:
@@ -318,10 +321,12 @@ class FencedLoop:
         await self._process(messages[:middle])
         await self._process(messages[middle:])
 
-    async def _bury(self, dead: Sequence[tuple[Received, Exception]]) -> None:
-        for message, fault in dead:
+    async def _say_first(self, turn: Turn) -> None:
+        """What would be lost if we died after the commit: dead letters, and answers that nothing stored implies."""
+        for message, fault in turn.dead:
             self._metrics.buried(type(fault).__name__)
             self._sink.send([dead_letter(self._service, message, fault)])
+        self._sink.send(turn.answers)
         await self._sink.flush()
 
     async def _is_poison(self, messages: Sequence[Received]) -> bool:

@@ -43,7 +43,9 @@ class LoopMetrics:
         name = "outlast_turn_phase_seconds"
         if name not in made:
             labels = ("loop", "phase")
-            made[name] = Histogram(name, "Time in one phase of a turn", labels, registry=registry, buckets=SECONDS)
+            made[name] = Histogram(
+                name, "Time in one phase of a turn", labels, registry=registry, buckets=SECONDS
+            )
         phase_seconds = made[name]
         assert isinstance(phase_seconds, Histogram)
         self._phases = {phase: phase_seconds.labels(loop, phase) for phase in ("decide", "commit", "flush")}

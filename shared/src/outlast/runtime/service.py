@@ -75,7 +75,7 @@ def run(settings: ProcessSettings, build: Build) -> None:
     faulthandler.enable()
     configure_logging(settings.service, settings.instance, settings.log_level)
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # batches make many short-lived objects; the default collects too often
+    gc.set_threshold(100_000, 50, 100)  # batches make many objects that counting frees; cycles are few
     if not asyncio.run(_run(settings, build)):
         sys.exit(1)
 

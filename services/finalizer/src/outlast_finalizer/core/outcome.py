@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
-from outlast.contracts.messages import Finished, LifecycleMessage, Started
+from outlast.contracts.messages import Finished, LifecycleMessage, Started, Unknown
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
     """One row a run, in the order of ids, so that two writers lock rows in the same order."""
     rows: dict[str, RunRow] = {}
     for message in messages:
-        if not isinstance(message, Started | Finished):
+        if isinstance(message, Unknown):
             continue
         present = rows.get(message.execution_id)
         if present is None:
