@@ -1,6 +1,7 @@
 """Hypothesis strategies for what the contracts are made of: any value of a struct, read off its type."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import cast
 
 import msgspec
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec import inspect as types
 
-JSON_DEPTH = 12
+JSON_LEAVES_MAX = 6
 """Leaves of a generated JSON value, roughly."""
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 
@@ -18,21 +19,17 @@ numbers = st.integers(INTEGER_MIN, INTEGER_MAX) | st.floats(allow_nan=False, all
 instants = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 Hypothesis adds the zone
 
 
-def json_values() -> st.SearchStrategy[object]:
-    """Any JSON value."""
-    scalars = st.none() | st.booleans() | numbers | texts
-    return st.recursive(
-        scalars,
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-        max_leaves=JSON_DEPTH,
-    )
+json_values: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=JSON_LEAVES_MAX,
+)
+"""Any JSON value."""
+raw_json = json_values.map(lambda value: Raw(msgspec.json.encode(value)))
+"""Any JSON value as the bytes that a reader does not look into."""
 
 
-def raw_json() -> st.SearchStrategy[Raw]:
-    """Any JSON value as the bytes that a reader does not look into."""
-    return json_values().map(lambda value: Raw(msgspec.json.encode(value)))
-
-
+@cache
 def values_of(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
     """Any value of a struct; members with a default are sometimes left out."""
     return _of(types.type_info(kind)).map(lambda value: cast("msgspec.Struct", value))
@@ -71,6 +68,6 @@ def _leaf(kind: types.Type) -> st.SearchStrategy[object]:
         case types.NoneType():
             return st.none()
         case types.RawType():
-            return raw_json()
+            return raw_json
         case _:
             raise NotImplementedError(f"expected a kind of type that contracts use, got {kind}")
