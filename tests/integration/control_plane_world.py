@@ -1,5 +1,6 @@
 """The control plane's API over a real Postgres, with the outside (broker, platform, executors) in memory."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import jsonschema
 import msgspec
 from fastapi import FastAPI
 from msgspec import Raw
@@ -102,7 +104,24 @@ class World:
             headers["Authorization"] = f"Bearer {self.keys.get(who, who)}"
         if body is not None:
             options["json"] = body
-        return await self.client.request(method, PREFIX + path, headers=headers, **options)
+        answer = await self.client.request(method, PREFIX + path, headers=headers, **options)
+        self.check_described(method, path, answer)
+        return answer
+
+    def check_described(self, method: str, path: str, answer: httpx.Response) -> None:
+        """The answer is as the OpenAPI document says: routes encode by themselves, so nothing else checks it."""
+        document = self.api.openapi()
+        for template, methods in document["paths"].items():
+            pattern = re.sub(r"\{\w+\}", "[^/:]+", template)
+            if re.fullmatch(pattern, PREFIX + path) and method.lower() in methods:
+                break
+        else:
+            return
+        described = methods[method.lower()]["responses"].get(str(answer.status_code))
+        assert described is not None, f"{method} {template} does not describe {answer.status_code}"
+        for content in described.get("content", {}).values():
+            schema = content["schema"] | {"components": document["components"]}
+            jsonschema.validate(answer.json(), schema)
 
     async def save(self, who: str, source: str, name: str, **query: object) -> httpx.Response:
         """Save a runbook's YAML."""

@@ -23,10 +23,14 @@ from outlast_cli.profiles import ADMINISTRATOR, Profile, Profiles, Target, read_
 from outlast_local.layout import RunFolder, project_folder
 from outlast_local.lifecycle import Running, status
 
+TARGET = "vulnerable-app"
+"""The asset that the sample reports are about, and the team that owns it."""
+TEAM = ("shop-team", "Shop team")
 COMPANIES = (("acme", "Acme Corporation"), ("globex", "Globex"))
 RECEIVER_ADDRESS = "127.0.0.1:18990"
 """What the sample runbooks call. Another free port is taken, and laid into them, when this one is not free."""
 CATALOGUE_TIMEOUT_SECONDS = 60.0
+KEY_TIMEOUT_SECONDS = 30.0
 RUNS_TIMEOUT_SECONDS = 120.0
 QUIET_SECONDS = 2.0
 """No new run for so long, and none unfinished: what the reports caused is done."""
@@ -158,6 +162,21 @@ def client_of(running: Running, profile: Profile) -> Client:
     return Client(Target(running.control_plane_url, running.platform_url, profile.key, profile.company))
 
 
+def ensure_asset(client: Client) -> None:
+    """The asset that the reports are about exists and has an owner; first the platform has to know the key."""
+    deadline = time.monotonic() + KEY_TIMEOUT_SECONDS
+    while True:
+        try:
+            client.platform("PUT", f"/teams/{TEAM[0]}", body={"name": TEAM[1]})
+            break
+        except Failure as failure:
+            if failure.code not in {"unauthenticated", "unavailable"} or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
+    asset = {"name": TARGET, "class": "repository", "criticality": "high", "owning_team_id": TEAM[0]}
+    client.platform("PUT", f"/assets/{TARGET}", body=asset)
+
+
 # ---- runbooks, reports, runs
 
 
@@ -203,7 +222,7 @@ def import_reports(client: Client, folder: Path, tell: Tell) -> int:
         raise Failure(f"{folder / 'reports'} holds no report", next_step="expected *.sarif and *.json")
     changes = 0
     for report in reports:
-        outcome = import_report(client, report.name, report.read_bytes())
+        outcome = import_report(client, report.read_bytes(), TARGET)
         tell(f"{report.name}: {sentence(outcome)}")
         changes += outcome["created"] + outcome["updated"] + outcome["closed"]
     return changes

@@ -46,12 +46,8 @@ class CompactedTopics:
             self._engines[message.instance] = message
 
     def actions(self) -> Mapping[str, CatalogueAction] | None:
-        """By name; None until what some executor has published is here.
-
-        An executor publishes all its types at once; the topic's head carries a digest and no revision of the
-        records, so the reader's own readiness says nothing here.
-        """
-        return self._actions or None
+        """By name; None until the topic was read to its end and some executor has published."""
+        return self._actions if self._reader.is_ready and self._actions else None
 
     def engines(self) -> Sequence[EngineStatus]:
         """The last word of every instance."""

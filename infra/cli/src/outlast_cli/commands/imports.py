@@ -15,9 +15,17 @@ SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--target", default="", help="Name of the asset that was scanned, where the report does not say."
+)
+@click.option(
+    "--format", "report_format", type=click.Choice(["sarif", "trivy"]), help="Recognised if left out."
+)
 @as_json
 @pass_session
-def import_command(session: Session, files: tuple[str, ...], is_json: bool) -> None:
+def import_command(
+    session: Session, files: tuple[str, ...], target: str, report_format: str | None, is_json: bool
+) -> None:
     """Import SARIF 2.1 or Trivy JSON reports: findings appear, change and close, and runbooks fire.
 
     A report is imported whole or not at all; one that cannot be read ends the command with status 2.
@@ -25,7 +33,7 @@ def import_command(session: Session, files: tuple[str, ...], is_json: bool) -> N
     client = session.client()
     reports = [(file, _read(file)) for file in files]
     for file, content in reports:
-        outcome = import_report(client, file, content)
+        outcome = import_report(client, content, target, report_format)
         if is_json:
             print_json(outcome)
         else:
@@ -34,10 +42,12 @@ def import_command(session: Session, files: tuple[str, ...], is_json: bool) -> N
         click.echo("What fired: outlast run list", err=True)
 
 
-def import_report(client: Client, file: str, content: bytes) -> dict[str, Any]:
+def import_report(
+    client: Client, content: bytes, target: str = "", report_format: str | None = None
+) -> dict[str, Any]:
     """Import one report; the outcome in the form that scripts rely on."""
     answer = client.platform(
-        "POST", "/imports", content=content, kind="application/json", filename=Path(file).name
+        "POST", "/imports", content=content, kind="application/json", target=target, format=report_format
     )
     return {name: answer[name] for name in ("tool", "findings", "created", "updated", "closed")}
 

@@ -59,6 +59,7 @@ def _show_sample(folder: RunFolder, running: Running, receiver: str, tell: sampl
         f"companies {', '.join(name for name, _ in sample.COMPANIES)}; their keys are in {profiles_file(folder)}"
     )
     client = sample.client_of(running, profiles.items[profiles.default])
+    sample.ensure_asset(client)
     count = sample.apply_runbooks(client, samples, receiver, tell)
     tell(f"{count} runbooks of {profiles.default} are active")
     known = len(sample.newest_runs(client))

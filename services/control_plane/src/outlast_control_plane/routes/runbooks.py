@@ -36,6 +36,9 @@ IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=200, description="Save only if the runbook still has this ETag."),
 ]
+NOTHING_KNOWN: dict[str, object] = {
+    "version": None, "is_active": False, "will_be_active": False, "diff": "", "errors": [],
+}  # fmt: skip
 DOCUMENT_BODY = {
     "requestBody": {
         "required": True,
@@ -128,11 +131,11 @@ async def _plan(
         if problem.status != 422:
             raise
         errors = [{"path": fault.path, "message": fault.message} for fault in problem.errors]
-        return {"id": f"documents[{index}]", "change": "refused", "errors": errors}
+        return NOTHING_KNOWN | {"id": f"documents[{index}]", "change": "refused", "errors": errors}
     row = await connection.fetchrow(QUERIES["runbook"], company_id, checked.runbook_id)
     current = None if row is None else Current(row["version"], row["sha256"], row["is_deleted"])
     change = change_of(current, checked.sha256)
-    item: dict[str, object] = {"id": checked.runbook_id, "change": change.value}
+    item = NOTHING_KNOWN | {"id": checked.runbook_id, "change": change.value}
     item["will_be_active"] = bool(checked.active)
     if row is not None and not row["is_deleted"]:
         will_be_active = row["is_active"] if checked.active is None else checked.active
