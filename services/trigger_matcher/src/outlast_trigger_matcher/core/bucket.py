@@ -64,11 +64,9 @@ class Bucket:
         """The runbooks that fire, ordered by id."""
         plan = self._settled()
         found = self._find(plan, payload)
-        asked = plan.ordered if found is None else found
-        fired = [e.runbook_id for e in asked if e.check is None or e.check(payload, now)]
-        if found is not None:
-            fired.sort()
-        return tuple(fired)
+        if found is None:
+            return tuple([runbook_id for runbook_id, check in plan.questions if check(payload, now)])
+        return tuple(sorted([entry.runbook_id for entry in found if entry.check(payload, now)]))
 
     def has_match(self, payload: Json, now: datetime) -> bool:
         """Whether any runbook fires: stops at the first."""
@@ -116,10 +114,11 @@ class Bucket:
 class _Plan:
     """What `match` reads: made anew after a change, before the next event."""
 
-    __slots__ = ("always", "fields", "ordered")
+    __slots__ = ("always", "fields", "ordered", "questions")
 
     def __init__(self, covers: dict[Entry, Cover | None], postings: dict[Steps, Postings]) -> None:
         self.ordered = sorted(covers, key=_runbook_id)
+        self.questions = [(entry.runbook_id, entry.check) for entry in self.ordered]
         self.fields: list[tuple[Callable[[Json], Found], Postings]] = []
         always = {entry: None for entry, cover in covers.items() if cover is None}
         for steps, posting in postings.items():

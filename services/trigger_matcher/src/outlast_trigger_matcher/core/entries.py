@@ -9,11 +9,16 @@ from outlast.runbooks.documents import Json
 Check: TypeAlias = Callable[[Json, datetime], bool]
 
 
+def always(_payload: Json, _now: datetime) -> bool:
+    """The check of rules without a condition."""
+    return True
+
+
 class Entry:
-    """`check` None means always. Compared by identity."""
+    """Compared by identity."""
 
     __slots__ = ("check", "runbook_id")
 
-    def __init__(self, runbook_id: str, check: Check | None) -> None:
+    def __init__(self, runbook_id: str, check: Check) -> None:
         self.runbook_id = runbook_id
         self.check = check

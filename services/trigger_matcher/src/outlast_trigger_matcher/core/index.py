@@ -14,7 +14,7 @@ from outlast.runbooks.definition import Rule
 from outlast.runbooks.documents import Json
 from outlast.runbooks.trees import AnyOf, Node
 from outlast_trigger_matcher.core.bucket import Bucket
-from outlast_trigger_matcher.core.entries import Check, Entry
+from outlast_trigger_matcher.core.entries import Check, Entry, always
 from outlast_trigger_matcher.core.projection import project
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ class TriggerIndex:
             pair = self._pairs.setdefault((company_id, event_type), _Pair())
             tree = _any_of(rules)
             early = None if tree is None else project(tree)
-            before = Entry(runbook_id, None if early is None else compile_node(early))
+            before = Entry(runbook_id, always if early is None else compile_node(early))
             after = Entry(runbook_id, _check(rules))
             pair.before.add(before, early)
             pair.after.add(after, tree)
@@ -134,11 +134,11 @@ def _any_of(rules: Iterable[Rule]) -> Node | None:
     return whole[0] if len(whole) == 1 else AnyOf(whole)
 
 
-def _check(rules: Iterable[Rule]) -> Check | None:
+def _check(rules: Iterable[Rule]) -> Check:
     conditions = [rule.condition for rule in rules]
     checks = [condition.matches for condition in conditions if condition is not None]
     if len(checks) < len(conditions):
-        return None
+        return always
     if len(checks) == 1:
         return checks[0]
     return lambda payload, now: any(check(payload, now) for check in checks)
