@@ -202,12 +202,14 @@ class ExecutorLoop:
         return await self.source.poll(limits.BATCH_MAX, timeout_seconds)
 
     def _due(self) -> float | None:
-        if self._finished or self._unexamined or self._delivery.is_waiting:
+        is_suspect_next = bool(self._suspects) and self._suspect_called not in self._in_flight
+        if self._finished or self._unexamined or self._delivery.is_waiting or is_suspect_next:
             return self._pause_seconds
         now = self._clock.monotonic()
         times = [self._deferred[0][0]] if self._deferred else []
-        if self._partitions.move_at is not None:
-            times.append(self._partitions.move_at)
+        move_at = self._partitions.move_at()
+        if move_at is not None:
+            times.append(move_at)
         if self._must_rejoin:
             times.append(now + self._pause_seconds)
         return max(0.0, min(times) - now) if times else None

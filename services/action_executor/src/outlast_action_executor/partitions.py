@@ -31,11 +31,6 @@ class Partitions:
         """Where they are."""
         return self._owned.keys()
 
-    @property
-    def move_at(self) -> float | None:
-        """When offsets are to be stored (monotonic); None if none has moved."""
-        return self._move_at
-
     def get(self, at: TopicPartition) -> Partition | None:
         """The partition, if it is owned."""
         return self._owned.get(at)
@@ -51,22 +46,24 @@ class Partitions:
             partition.is_lost = True
         return bool(lost)
 
+    def move_at(self) -> float | None:
+        """When offsets are to be stored (monotonic); None if none may move."""
+        if self._move_at is None and any(
+            each.offsets.next_offset() != each.offsets.stored for each in self._owned.values()
+        ):
+            self._move_at = self._clock.monotonic() + MOVE_AFTER_SECONDS
+        return self._move_at
+
     def moves(self, *, is_last: bool = False) -> list[tuple[Partition, Move]]:
         """The offsets to store now: none until some have been waiting for `MOVE_AFTER_SECONDS`."""
+        if not is_last and (self._move_at is None or self._clock.monotonic() < self._move_at):
+            return []
+        self._move_at = None
         moves: list[tuple[Partition, Move]] = []
         for at, partition in self._owned.items():
             stored, upto = partition.offsets.stored, partition.offsets.next_offset()
             if upto != stored:
                 moves.append((partition, Move(at, partition.epoch, stored, upto, None)))
-        if not moves:
-            self._move_at = None
-            return []
-        now = self._clock.monotonic()
-        if self._move_at is None:
-            self._move_at = now + MOVE_AFTER_SECONDS
-        if now < self._move_at and not is_last:
-            return []
-        self._move_at = None
         return moves
 
     async def apply_pressure(self, source: Source) -> None:

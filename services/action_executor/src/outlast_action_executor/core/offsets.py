@@ -29,6 +29,7 @@ class Offsets:
 
     def __len__(self) -> int:
         """How many are in hand, from the lowest unfinished one on."""
+        self.next_offset()
         return len(self._unfinished)
 
     def take(self, message: Tracked) -> bool:
