@@ -55,19 +55,26 @@ def action(name: str, action_class: str, **properties: object) -> CatalogueActio
     )
 
 
+CATALOGUE = {
+    "http_request": action("http_request", "notify", url={"type": "string"}),
+    "append_comment": action("append_comment", "finding", text={"type": "string"}),
+}
+
+
 @dataclass
 class Outside:
     """What the executors, the engine, the broker and the platform say and are told."""
 
-    catalogue: dict[str, CatalogueAction] | None = field(
-        default_factory=lambda: {
-            "http_request": action("http_request", "notify", url={"type": "string"}),
-            "append_comment": action("append_comment", "finding", text={"type": "string"}),
-        }
-    )
+    catalogue: Mapping[str, CatalogueAction] | None = field(default_factory=lambda: CATALOGUE)
     companies: dict[str, str] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
     woken: int = 0
+
+    def reset(self) -> None:
+        """Nothing was said yet."""
+        self.catalogue, self.woken = CATALOGUE, 0
+        self.companies.clear()
+        self.topics.clear()
 
     def actions(self) -> Mapping[str, CatalogueAction] | None:
         return self.catalogue
@@ -93,6 +100,7 @@ class World:
     pool: asyncpg.Pool
     outside: Outside
     client: httpx.AsyncClient
+    keyring: Keyring
     keys: dict[str, str] = field(default_factory=lambda: {"admin": ADMIN_KEY, "service": SERVICE_TOKEN})
 
     async def call(
@@ -130,6 +138,23 @@ class World:
             who, "PUT", f"/runbooks/{name}", content=source.encode(), headers=headers, params=query
         )
 
+    async def make_keys(self) -> None:
+        """An engineer's key of each company."""
+        for company in ("acme", "globex"):
+            self.keys[company] = await self.key(company, "security_engineer")
+
+    async def empty(self) -> None:
+        """As it was made: cheaper than another database for every test."""
+        tables = await self.pool.fetch(
+            "select tablename from pg_tables where schemaname = 'control' and tablename <> 'migrations'"
+        )
+        await self.pool.execute(f"truncate {', '.join(row[0] for row in tables)} restart identity")
+        await bootstrap(self.pool, ADMIN_KEY, SERVICE_TOKEN)
+        self.keyring.forget()
+        self.keys = {"admin": ADMIN_KEY, "service": SERVICE_TOKEN}
+        self.outside.reset()
+        await self.make_keys()
+
     async def key(self, company: str, role: str, *scopes: str) -> str:
         """A new key of a company."""
         body = {"name": f"{company} {role}", "role": role, "scopes": list(scopes)}
@@ -152,10 +177,11 @@ async def control_plane(dsn: str, *, with_views: bool = True) -> AsyncIterator[W
         await pool.execute(VIEWS)
     await bootstrap(pool, ADMIN_KEY, SERVICE_TOKEN)
     outside = Outside()
+    keyring = Keyring(PostgresIdentities(pool))
     services = Services(
         pool=pool,
         records=Records(pool, pool),
-        keyring=Keyring(PostgresIdentities(pool)),
+        keyring=keyring,
         catalogue=outside,
         engines=outside,
         topics=outside,
@@ -167,8 +193,7 @@ async def control_plane(dsn: str, *, with_views: bool = True) -> AsyncIterator[W
     api = make_api(services)
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://control-plane") as client:
-        world = World(api, pool, outside, client)
-        for company in ("acme", "globex"):
-            world.keys[company] = await world.key(company, "security_engineer")
+        world = World(api, pool, outside, client, keyring)
+        await world.make_keys()
         yield world
     await pool.close()

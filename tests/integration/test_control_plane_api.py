@@ -22,10 +22,16 @@ actions:
 """
 
 
-@pytest.fixture
-async def world(postgres: str) -> AsyncIterator[World]:
-    async with control_plane(postgres) as made:
+@pytest.fixture(scope="module")
+async def one_world(module_postgres: str) -> AsyncIterator[World]:
+    async with control_plane(module_postgres) as made:
         yield made
+
+
+@pytest.fixture
+async def world(one_world: World) -> World:
+    await one_world.empty()
+    return one_world
 
 
 def event(**changes: object) -> dict[str, object]:

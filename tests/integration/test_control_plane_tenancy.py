@@ -80,8 +80,8 @@ async def world(module_postgres: str) -> AsyncIterator[World]:
         saved = await made.save("acme", SOURCE.format(name="page"), "page")
         assert saved.status_code == 201, saved.text
         await made.pool.execute(
-            "insert into records_read.runs_v1 (execution_id, company_id, runbook_id, runbook_name, status, mode)"
-            " values ($1, 'acme', 'page', 'page', 'success', 'workflow')", RUN,
+            "insert into records_read.runs_v1 values ($1, 'acme', 'page', 'page', 1, 'x', 'workflow', 'success', 's',"
+            " 'e', 'finding_created', now(), now(), now(), 0, '{}', '[]', null)", RUN,
         )  # fmt: skip
         await made.pool.execute(
             "insert into engine_read.history_v1 values ($1, 1, 'workflow_started.v1', now(), '{}')", RUN

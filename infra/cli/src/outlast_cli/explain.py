@@ -71,6 +71,8 @@ def _step(number: int, step: dict[str, Any]) -> None:
         _line("why", step.get("reason") or "its `when` was false")
     if step.get("when") is not None:
         _value("when", step["when"])
+    if step.get("expression") is not None:
+        _value("asks", step["expression"])
     if step.get("input") is not None:
         _value("input", step["input"])
     if step.get("output") is not None:

@@ -26,7 +26,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such thing for this caller"},
     412: {"description": "The thing has changed since it was read"},
     413: {"description": "Too large"},
+    415: {"description": "Another content type is expected"},
     422: {"description": "The content cannot be taken; `errors` say where"},
+    502: {"description": "The platform service refused"},
     503: {"description": "Something is away; try again after Retry-After"},
 }
 

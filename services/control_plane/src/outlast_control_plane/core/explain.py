@@ -24,8 +24,10 @@ class HistoryLine:
     data: Mapping[str, Json]
 
 
-def explain(summaries: Sequence[Mapping[str, Json]], history: Iterable[HistoryLine]) -> list[Step]:
-    """Every step in the order of the run, the summary's members laid over what history says."""
+def explain(
+    summaries: Sequence[Mapping[str, Json]], history: Iterable[HistoryLine], asked: Mapping[str, Step]
+) -> list[Step]:
+    """Every step in the order of the run: what was asked, what history says, the summary's members over it."""
     steps: dict[str, Step] = {}
     for line in history:
         step_id = line.data.get("activity_id")
@@ -36,7 +38,23 @@ def explain(summaries: Sequence[Mapping[str, Json]], history: Iterable[HistoryLi
         step_id = summary.get("id")
         if isinstance(step_id, str):
             steps.setdefault(step_id, {"id": step_id}).update(summary)
-    return list(steps.values())
+    return [step | asked.get(str(step["id"]), {}) for step in steps.values()]
+
+
+def questions(definition: Json) -> dict[str, Step]:
+    """The `when` and the `expression` of every action of a pinned definition, by the action's id."""
+    asked: dict[str, Step] = {}
+    waiting: list[Json] = [definition.get("actions")] if isinstance(definition, dict) else []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting.extend(each)
+        elif isinstance(each, dict):
+            found = {name: each[name] for name in ("when", "expression") if name in each}
+            if found:
+                asked[str(each.get("id"))] = found
+            waiting.extend(each[name] for name in ("then", "else") if name in each)
+    return asked
 
 
 def _lay(step: Step, line: HistoryLine) -> None:

@@ -9,15 +9,17 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from msgspec import Raw
 
+from outlast.db.pool import transaction
 from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
-from outlast_control_plane.core.explain import HistoryLine, explain, final_status
+from outlast_control_plane.core.explain import HistoryLine, Step, explain, final_status, questions
 from outlast_control_plane.idempotency import json_response
 from outlast_control_plane.limits import HISTORY_PAGE_MAX
 from outlast_control_plane.models import HistoryPage, RunPage, RunWhole
 from outlast_control_plane.pages import LIMIT_DEFAULT, Limit, page
 from outlast_control_plane.problems import Problem, not_found
+from outlast_control_plane.queries import QUERIES
 from outlast_control_plane.records import Records, RunFilter
-from outlast_control_plane.services import ServicesAre
+from outlast_control_plane.services import Services, ServicesAre
 
 router = APIRouter(tags=["executions"])
 
@@ -63,7 +65,8 @@ async def get_execution(
         assert open_run is not None
         summaries = []
         body = _open_summary(open_run, history)
-    body["steps"] = explain(summaries, history)  # pyright: ignore[reportArgumentType] decoded JSON
+    asked = await _asked(services, body)
+    body["steps"] = explain(summaries, history, asked)  # pyright: ignore[reportArgumentType] decoded JSON
     return json_response(200, msgspec.json.encode(body))
 
 
@@ -109,6 +112,17 @@ async def _history(records: Records, run_id: str) -> list[asyncpg.Record]:
         return list(await records.history(run_id, 0, HISTORY_PAGE_MAX))
     except Problem:
         return []
+
+
+async def _asked(services: Services, run: dict[str, object]) -> dict[str, Step]:
+    """What the run's definition asks before each step, if we have that version."""
+    async with transaction(services.pool) as connection:
+        version = await connection.fetchrow(
+            QUERIES["version"], run["company"], run["runbook"], run["runbook_version"] or 0
+        )
+    if version is None or version["sha256"] != run["definition_sha256"]:
+        return {}
+    return questions(msgspec.json.decode(version["document"]))
 
 
 def _summary(row: asyncpg.Record) -> dict[str, object]:

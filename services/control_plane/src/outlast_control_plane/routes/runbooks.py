@@ -50,7 +50,12 @@ DOCUMENT_BODY = {
 }
 
 
-@router.put("/runbooks/{name}", openapi_extra=DOCUMENT_BODY, response_model=RunbookSaved)
+@router.put(
+    "/runbooks/{name}",
+    openapi_extra=DOCUMENT_BODY,
+    response_model=RunbookSaved,
+    responses={201: {"description": "It is new", "model": RunbookSaved}},
+)
 async def save_runbook(
     request: Request,
     name: RunbookName,
