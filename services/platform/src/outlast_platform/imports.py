@@ -1,5 +1,6 @@
 """Taking in a report: one transaction with the findings, their history, the asset, and everything said about them."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from outlast.contracts.domain_events import (
     SeverityCounts,
 )
 from outlast.db.outbox import append
+from outlast.messaging.ports import Outgoing
 from outlast_platform.core.comparison import ChangedFinding, Comparison, KnownFinding, compare
 from outlast_platform.core.findings import HistoryEntry
 from outlast_platform.core.importers.scan import ReportedFinding, Scan, canonical_json
@@ -64,7 +66,8 @@ async def _import_scan(
     await connection.execute(QUERIES["lock_scan_scope"], "\x1f".join((company_id, scan.tool, target)))
     asset_id, events = await _asset(connection, write, request, scan, target)
     rows = await connection.fetch(QUERIES["findings_of_scan"], company_id, asset_id, scan.tool)
-    comparison = compare({row["fingerprint"]: _known(row) for row in rows}, scan.findings)
+    # in threads: a report of 50 MB must not hold up the look-ups beside it
+    comparison = await asyncio.to_thread(_compare, rows, scan)
     ids = [write.new_id() for _ in comparison.created]
     await _store(connection, write, request, scan, asset_id, ids, comparison)
     entries, finding_events = _consequences(scan, asset_id, ids, comparison)
@@ -82,9 +85,17 @@ async def _import_scan(
         closed=comparison.closed_count,
     )
     events += [*finding_events, _scan_finished(imported)]
-    await append(connection, [write.event(company_id, data) for data in events])
+    await append(connection, await asyncio.to_thread(_messages, write, company_id, events))
     await _record(connection, write, request, imported)
     return imported
+
+
+def _compare(rows: list[asyncpg.Record], scan: Scan) -> Comparison:
+    return compare({row["fingerprint"]: _known(row) for row in rows}, scan.findings)
+
+
+def _messages(write: Write, company_id: str, events: list[EventData]) -> list[Outgoing]:
+    return [write.event(company_id, data) for data in events]
 
 
 async def _asset(

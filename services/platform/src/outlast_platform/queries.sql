@@ -2,17 +2,14 @@
 -- Findings and assets of any companies, as runbooks see them; a row a request, in order. The asset is the one named,
 -- else the finding's.
 select
-    case when f.id is not null then json_build_object(
-        'id', f.id, 'asset_id', f.asset_id, 'title', f.title, 'description', f.description,
-        'severity', f.severity, 'status', f.status, 'tags', f.tags, 'assignees', f.assignees, 'teams', f.teams,
-        'tool', f.tool, 'rule_id', f.rule_id, 'fingerprint', f.fingerprint,
-        'location', json_build_object('path', f.location_path, 'line', f.location_line),
-        'attributes', f.attributes, 'sla_deadline', f.sla_deadline,
-        'first_seen', f.first_seen, 'last_seen', f.last_seen, 'updated_at', f.updated_at)::text end as finding,
-    case when a.id is not null then json_build_object(
-        'id', a.id, 'name', a.name, 'class', a.class, 'criticality', a.criticality, 'attributes', a.attributes,
-        'owning_team', case when t.id is not null then json_build_object('id', t.id, 'name', t.name) end,
-        'created_at', a.created_at, 'updated_at', a.updated_at)::text end as asset
+    case when f.id is not null then (select row_to_json(shown) from (select
+        f.id, f.asset_id, f.title, f.description, f.severity, f.status, f.tags, f.assignees, f.teams, f.tool,
+        f.rule_id, f.fingerprint, (select row_to_json(l) from (select f.location_path as path, f.location_line as line) l)
+        as location, f.attributes, f.sla_deadline, f.first_seen, f.last_seen, f.updated_at) shown)::text end as finding,
+    case when a.id is not null then (select row_to_json(shown) from (select
+        a.id, a.name, a.class, a.criticality, a.attributes,
+        case when t.id is not null then (select row_to_json(o) from (select t.id, t.name) o) end as owning_team,
+        a.created_at, a.updated_at) shown)::text end as asset
 from unnest($1::text[], $2::text[], $3::text[]) with ordinality as r (company_id, finding_id, asset_id, n)
 left join findings f on f.company_id = r.company_id and f.id = r.finding_id
 left join assets a on a.company_id = r.company_id and a.id = coalesce(r.asset_id, f.asset_id)

@@ -75,6 +75,6 @@ async def open_pools(dsn: str) -> Pools:
     return Pools(
         tenants=await connect_pool(dsn, SCHEMA, TENANT_SESSIONS_MAX, settings),
         service=await connect_pool(
-            dsn, SCHEMA, SERVICE_SESSIONS_MAX, settings | {"outlast.company": ALL_COMPANIES}
+            dsn, SCHEMA, SERVICE_SESSIONS_MAX, settings | {"outlast.company": ALL_COMPANIES}, is_reset=False
         ),
     )
