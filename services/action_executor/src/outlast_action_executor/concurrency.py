@@ -82,8 +82,13 @@ class OneByOne:
 
     async def begin(self, calls: Calls) -> None:
         """Run them in order."""
-        for call in calls:
-            await call
+        left = list(calls)
+        try:
+            while left:
+                await left.pop(0)
+        finally:
+            for call in left:
+                call.close()
 
     async def arrivals(self, poll: Poll, wait_seconds: float) -> Sequence[Received]:
         """What one poll brings."""
