@@ -6,7 +6,6 @@ service twenty MB more than they save here (a few messages a minute).
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -19,7 +18,7 @@ from confluent_kafka import TopicPartition as WirePartition
 from outlast.contracts.topics import TopicPartition
 from outlast.errors import TransientError
 from outlast.messaging.heads import Heads
-from outlast.messaging.member import SUSPICIOUS, to_received
+from outlast.messaging.member import CONNECTION, QUIET, SUSPICIOUS, to_received
 from outlast.messaging.membership import ANSWER_SECONDS_MAX, VERIFY_EVERY_SECONDS
 from outlast.messaging.ports import Received
 from outlast.messaging.topics import TopicAdmin, TopicState, contract_of
@@ -32,7 +31,6 @@ PAGE_MAX = 500
 """Records applied between two chances for other tasks."""
 
 _log = structlog.get_logger()
-_librdkafka = logging.getLogger("librdkafka")
 
 
 class CompactedReader:
@@ -107,8 +105,7 @@ class _Reading:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 500,
             "queued.max.messages.kbytes": 16 * 1024,
-            "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 500,
+            **QUIET,
             "error_cb": self._note,
         }
         self._consumer: Consumer | None = None
@@ -188,13 +185,14 @@ class _Reading:
             TopicPartition(name, p) for name, state in found.items() for p in range(state.partitions)
         }
         self._has_opened = True
-        self._consumer = Consumer(self._settings, logger=_librdkafka)
+        self._consumer = Consumer(self._settings)
         self._consumer.assign([WirePartition(*at, OFFSET_BEGINNING) for at in sorted(self._behind)])
 
     def _note(self, error: KafkaError) -> None:
         if error.code() in SUSPICIOUS:
             self._is_suspect = True
-        _log.info("kafka_error", topics=self._topics, code=error.name(), message=error.str())
+        if error.code() not in CONNECTION:
+            _log.info("kafka_error", topics=self._topics, code=error.name(), message=error.str())
 
 
 def _ids(states: dict[str, TopicState]) -> dict[str, tuple[str, int]]:

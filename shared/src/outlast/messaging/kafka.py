@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from outlast.contracts.topics import DEAD_LETTER_ENVELOPE_BYTES, Claim, TopicPartition
 from outlast.errors import LimitExceeded, PermanentError, TransientError
 from outlast.limits import MESSAGE_BYTES_MAX
-from outlast.messaging.member import Member
+from outlast.messaging.member import CONNECTION, QUIET, Member
 from outlast.messaging.membership import Alarm, Membership
 from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
@@ -185,8 +185,7 @@ class KafkaSink:
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
             "topic.metadata.propagation.max.ms": 3_000,
-            "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 500,
+            **QUIET,
             "retry.backoff.ms": 50,
             "delivery.report.only.error": True,
             "on_delivery": self._failed_delivery,
@@ -280,7 +279,8 @@ class KafkaSink:
     def _note(self, error: KafkaError) -> None:
         if error.fatal():
             self._is_fatal = True
-        _log.info("kafka_error", code=error.name(), message=error.str())
+        if error.code() not in CONNECTION:
+            _log.info("kafka_error", code=error.name(), message=error.str())
 
     def _drain(self) -> None:
         if self._producer.flush(FLUSH_SECONDS_MAX):

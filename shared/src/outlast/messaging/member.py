@@ -7,11 +7,11 @@ from confluent_kafka import KafkaError, Message
 
 from outlast.messaging.ports import Received
 
+CONNECTION = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+"""A connection is lost, or could not be made. Each client says so for every attempt: not worth a line each."""
 SUSPICIOUS = frozenset(
     {
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
+        *CONNECTION,
         KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
         KafkaError._AUTO_OFFSET_RESET,
@@ -20,6 +20,12 @@ SUSPICIOUS = frozenset(
     }
 )
 """Errors after which a topic may be another one under its name, so that its id has to be compared."""
+QUIET: dict[str, str | int | float | bool] = {
+    "log_level": 2,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 500,
+}
+"""Settings of every client: we say ourselves that the broker is away, once; and we are soon back with it."""
 
 
 class Member(NamedTuple):
@@ -53,8 +59,7 @@ class Member(NamedTuple):
             "queued.max.messages.kbytes": 32 * 1024,
             "fetch.message.max.bytes": 1024 * 1024,
             "topic.metadata.refresh.interval.ms": 60_000,
-            "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 500,
+            **QUIET,
             "error_cb": on_error,
         }
 

@@ -5,7 +5,6 @@ came before its start are dropped, and after a lost connection nothing is delive
 known to be the same ones. `kafka.KafkaSource` puts it behind a coroutine.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from confluent_kafka import TopicPartition as WirePartition
 
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.errors import TransientError
-from outlast.messaging.member import SUSPICIOUS, Member, to_received
+from outlast.messaging.member import CONNECTION, SUSPICIOUS, Member, to_received
 from outlast.messaging.ports import InstanceTaken, Received
 from outlast.messaging.topics import TopicAdmin, contract_of
 
@@ -31,15 +30,15 @@ ANSWER_SECONDS_MAX = 2.0
 POSITION_EVERY_SECONDS = 5.0
 VERIFY_EVERY_SECONDS = 15.0
 """Topic ids are compared after every lost connection, and this often for a topic recreated without one."""
-VERIFY_FIRST_SECONDS = 1.0
-"""After joining, when it is also looked whether the group forgot a partition."""
+LOOK_FIRST_SECONDS = 1.0
+LOOK_EVERY_SECONDS = 60.0
+"""After joining, and then this often, it is looked whether the group forgot a partition."""
 
 AcquireCall = Callable[[Sequence[Claim], float], Mapping[TopicPartition, int]]
 ReleaseCall = Callable[[Collection[TopicPartition]], None]
 Alarm = Callable[[str, TopicPartition], None]
 
 _log = structlog.get_logger()
-_librdkafka = logging.getLogger("librdkafka")
 
 
 class Membership:
@@ -70,6 +69,7 @@ class Membership:
         self._failure: BaseException | None = None
         self._is_suspect = False
         self._verify_at = 0.0
+        self._look_at = 0.0
         self._positions: dict[TopicPartition, int] = {}
         self._position_at = 0.0
         self._waiting = 0
@@ -151,6 +151,8 @@ class Membership:
         if self._is_suspect and not self._is_sure(wait_seconds):
             return []  # what was taken is held until the topics are known to be the same
         self._report_positions_when_due(self._consumer)
+        if time.monotonic() > self._look_at:
+            self._nudge_if_forgotten(self._consumer)
         messages, self._held = self._held, []
         return messages
 
@@ -169,6 +171,8 @@ class Membership:
             self.is_broker_away = True
             self._stopping.wait(wait_seconds)
             return False
+        if self.is_broker_away:
+            _log.info("broker_back", group=self._member.group)
         self.is_broker_away = False
         return self._consumer is not None
 
@@ -204,15 +208,17 @@ class Membership:
             self._is_suspect = True
         if code == KafkaError._AUTO_OFFSET_RESET and message is not None:
             self._out_of_range.add(TopicPartition(message.topic() or "", message.partition() or 0))
-        _log.info("kafka_error", group=self._member.group, code=error.name(), message=error.str())
+        if code not in CONNECTION:
+            _log.info("kafka_error", group=self._member.group, code=error.name(), message=error.str())
 
     # ---- joining, and being sure of where we are
 
     def _join(self) -> None:
         self._ensure_topics()
         self._is_suspect = False
-        self._verify_at = time.monotonic() + VERIFY_FIRST_SECONDS
-        consumer = Consumer(self._member.settings(self._note), logger=_librdkafka)
+        self._verify_at = time.monotonic() + VERIFY_EVERY_SECONDS
+        self._look_at = time.monotonic() + LOOK_FIRST_SECONDS
+        consumer = Consumer(self._member.settings(self._note))
         self._subscribe(consumer)
         self._consumer = consumer
 
@@ -243,18 +249,24 @@ class Membership:
             self.leave()
             return
         self._restart_out_of_range(consumer)
-        self._nudge_if_forgotten(consumer, {name: state.partitions for name, state in found.items()})
         self._is_suspect = False
         self._verify_at = time.monotonic() + VERIFY_EVERY_SECONDS
 
-    def _nudge_if_forgotten(self, consumer: Consumer, partitions: Mapping[str, int]) -> None:
+    def _nudge_if_forgotten(self, consumer: Consumer) -> None:
         """A partition that no member has means that the group must deal anew.
 
         A static member that comes back is given what its former self had, without a look at what it subscribes to
         now: a topic or a partition that is new since then would wait for ever. A pattern that no topic matches is
         a changed subscription, which makes the group deal again and takes nothing from anybody.
         """
-        forgotten = self._admin.unassigned(self._member.group, partitions, ANSWER_SECONDS_MAX)
+        self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
+        try:
+            found = self._admin.describe(self._topics, ANSWER_SECONDS_MAX)
+            partitions = {name: state.partitions for name, state in found.items()}
+            forgotten = self._admin.unassigned(self._member.group, partitions, ANSWER_SECONDS_MAX)
+        except TransientError:
+            self._look_at = time.monotonic() + LOOK_FIRST_SECONDS
+            return
         if forgotten:
             _log.info("partitions_forgotten", group=self._member.group, partitions=forgotten)
             self._nudges += 1

@@ -19,6 +19,7 @@ from confluent_kafka.admin import (
 
 from outlast.contracts.topics import TOPICS, Topic, TopicPartition
 from outlast.errors import PermanentError, TransientError
+from outlast.messaging.member import QUIET
 
 ADMIN_TIMEOUT_SECONDS = 10.0
 VISIBLE_TIMEOUT_SECONDS = 30.0
@@ -50,15 +51,8 @@ class TopicAdmin:
     """Asks and changes topics. Blocking: call it from a thread that may wait. One broker connection, kept."""
 
     def __init__(self, bootstrap: str, client_id: str = "outlast") -> None:
-        self._client = AdminClient(
-            {
-                "bootstrap.servers": bootstrap,
-                "client.id": client_id,
-                "log_level": 2,
-                "reconnect.backoff.ms": 50,
-                "reconnect.backoff.max.ms": 500,
-            }
-        )
+        self._settings = {"bootstrap.servers": bootstrap, "client.id": client_id, **QUIET}
+        self._client = AdminClient(self._settings)
 
     def describe(
         self, names: Iterable[str], timeout_seconds: float = ADMIN_TIMEOUT_SECONDS
@@ -110,9 +104,13 @@ class TopicAdmin:
     ) -> list[TopicPartition]:
         """Which of these topics' partitions no member of the group has; none while the group is dealing."""
         futures = self._client.describe_consumer_groups([group], request_timeout=timeout_seconds)
-        found = _result(
-            futures[group], timeout_seconds, KafkaError.GROUP_ID_NOT_FOUND, f"to describe group {group}"
-        )
+        what = f"to describe group {group}"
+        try:
+            found = _result(futures[group], timeout_seconds, KafkaError.GROUP_ID_NOT_FOUND, what)
+        except TransientError:
+            # a client that asked before its broker restarted never finds the coordinator again (librdkafka 2.16)
+            self._client = AdminClient(self._settings)
+            raise
         if found is None or found.state != ConsumerGroupState.STABLE:
             return []
         assigned = {
