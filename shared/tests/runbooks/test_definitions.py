@@ -391,3 +391,26 @@ def test_reading_does_not_change_the_document() -> None:
 def test_bytes_that_are_no_pinned_runbook_are_an_error(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         load_pinned(data)
+
+
+def test_schemas_that_msgspec_writes_are_checked_through_their_references() -> None:
+    class Body(msgspec.Struct, forbid_unknown_fields=True):
+        text: str
+        count: int | None = None
+
+    class Config(msgspec.Struct, forbid_unknown_fields=True):
+        body: Body
+
+    kind = ActionKind(type="say", action_class="notify", config_schema=msgspec.json.schema(Config))
+    catalogue = Catalogue([kind])
+    say = {
+        "type": "say",
+        "config": {"body": {"text": "{{ finding.title }}!", "count": "{{ finding.count }}"}},
+    }
+    parse_runbook(changed(actions=[say]), catalogue)
+    with pytest.raises(DefinitionRefused) as refused:
+        parse_runbook(
+            changed(actions=[{"type": "say", "config": {"body": {"text": "x", "count": "n{{ 1 }}"}}}]),
+            catalogue,
+        )
+    assert refused.value.path == "actions[0].config.body.count"

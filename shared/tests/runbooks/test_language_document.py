@@ -1,0 +1,39 @@
+"""docs/runbook-language.md says what the language has."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from outlast.runbooks.calendar_text import DIRECTIVES
+from outlast.runbooks.catalogue import ActionKind, Catalogue
+from outlast.runbooks.definition import EVENT_TYPES
+from outlast.runbooks.filters import FILTERS
+from outlast.runbooks.predicates import PREDICATES
+from outlast.runbooks.reading import parse_runbook
+from outlast.runbooks.severities import SEVERITY_RANK
+from outlast.runbooks.trees import OPERATORS
+
+TEXT = (Path(__file__).parents[3] / "docs" / "runbook-language.md").read_text(encoding="utf-8")
+WORDS = set(re.findall(r"[a-z_0-9]+", TEXT))
+SYMBOLS = {name for name in PREDICATES if not name.isidentifier()}
+SYNONYMS = {"equalto", "greaterthan", "lessthan"}
+
+
+@pytest.mark.parametrize("names", [OPERATORS, EVENT_TYPES, FILTERS, tuple(SEVERITY_RANK)])
+def test_every_word_of_the_language_is_in_its_document(names: tuple[str, ...]) -> None:
+    assert set(names) <= WORDS
+
+
+def test_every_test_and_every_date_directive_is_in_the_document() -> None:
+    assert set(PREDICATES) - SYMBOLS - SYNONYMS <= WORDS
+    assert [name for name in DIRECTIVES if f"%{name}" not in TEXT] == []
+
+
+def test_the_document_begins_with_a_runbook_that_may_be_saved() -> None:
+    example = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert example is not None
+    kind = ActionKind(type="http_request", action_class="notify", config_schema={})
+    runbook = parse_runbook(yaml.safe_load(example[1]), Catalogue([kind]))
+    assert runbook.name == "critical-finding-page"
