@@ -1,12 +1,17 @@
-"""Bytes to typed messages; no decisions."""
+"""Bytes to typed messages; no decisions. What cannot be read, or is not for this partition, is a ContractError."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from outlast import ids
 from outlast.clock import from_milliseconds
 from outlast.contracts import codec
-from outlast.contracts.messages import InboxMessage
+from outlast.contracts.messages import InboxMessage, Recorded
+from outlast.errors import ContractError
 from outlast.messaging.ports import Received
+
+_EXECUTION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +24,19 @@ class Input:
 
 
 def read(received: Received) -> Input:
-    """The typed message, or ContractError."""
-    return Input(codec.inbox.decode(received.value), from_milliseconds(received.timestamp_ms), received)
+    """The typed message, or ContractError. A run in another partition's inbox would have two writers: refused."""
+    message = codec.inbox.decode(received.value)
+    if isinstance(message, Recorded):
+        for execution_id in message.executions:
+            _check(execution_id, received.partition)
+    else:
+        _check(message.execution_id, received.partition)
+    return Input(message, from_milliseconds(received.timestamp_ms), received)
+
+
+def _check(execution_id: str, partition: int) -> None:
+    if _EXECUTION.fullmatch(execution_id) is None:
+        raise ContractError("expected an execution id (a UUID of version 8 in lower case)", "$.execution_id")
+    if ids.engine_partition(execution_id) != partition:
+        text = f"expected a run of partition {partition}, got one of {ids.engine_partition(execution_id)}"
+        raise ContractError(text, "$.execution_id")

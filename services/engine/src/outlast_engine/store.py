@@ -115,9 +115,7 @@ class PostgresEngineStore:
                 partitions = [ids.engine_partition(each) for each in changes.closed]
                 await connection.execute(self._queries["close_runs"], partitions, changes.closed)
 
-    async def _append(
-        self, connection: asyncpg.Connection, events: list[tuple[str, Recorded]]
-    ) -> None:
+    async def _append(self, connection: asyncpg.Connection, events: list[tuple[str, Recorded]]) -> None:
         """By COPY: half the CPU of an insert from arrays. A duplicate (execution, seq) is a fence."""
         try:
             await connection.copy_records_to_table(

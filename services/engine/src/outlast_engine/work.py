@@ -164,10 +164,10 @@ class EngineWork:
                 changes.closed += message.executions
             case Probe():
                 if self._states[message.execution_id].started is None:
-                    turn.outgoing.append(unknown(message))
+                    turn.answers.append(unknown(message))
                 else:
                     answered[message.execution_id] = 0
-                turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+                    turn.pending.setdefault(each.received.at, []).append(message.execution_id)
 
     def _open(self, start: Start, at: datetime, changes: Changes) -> None:
         if start.runbook.sha256 not in self._stored_definitions:

@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Histogram
 
 FINISHED = Counter("outlast_executions_finished", "Executions recorded as ended", ["status", "mode"])
+PAYLOADS_ASKED = Counter(
+    "outlast_payloads_asked", "Ended executions whose payload was lost with the broker and asked for again"
+)
 END_TO_END_SECONDS = Histogram(
     "outlast_execution_end_to_end_seconds",
     "From the event's own time to the end of the run",

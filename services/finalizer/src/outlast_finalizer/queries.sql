@@ -1,5 +1,7 @@
 -- name: upsert_runs
--- The latest word on each run of the batch; an earlier or equal (rank, seq) changes nothing.
+-- The latest word on each run of the batch; an earlier (rank, seq) changes nothing, an equal one only fills in a
+-- missing payload. Returns the runs that have ended and still have no payload.
+with written as (
 insert into runs as r (execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode,
     status, rank, seq, event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps,
     error, chain)
@@ -16,8 +18,12 @@ on conflict (execution_id) do update set
     status = excluded.status, rank = excluded.rank, seq = excluded.seq,
     started_at = coalesce(excluded.started_at, r.started_at), finished_at = excluded.finished_at,
     payload = coalesce(r.payload, excluded.payload), steps = excluded.steps, error = excluded.error
-where (r.rank, r.seq) < (excluded.rank, excluded.seq);
+where (r.rank, r.seq) < (excluded.rank, excluded.seq)
+   or ((r.rank, r.seq) = (excluded.rank, excluded.seq) and r.payload is null)
+returning r.execution_id, r.payload is null and r.finished_at is not null as is_bare
+)
+select execution_id from written where is_bare;
 
 -- name: finished_runs
--- Those of these runs that have ended, with their lanes.
-select execution_id, lane from runs where execution_id = any($1::uuid[]) and finished_at is not null;
+-- Those of these runs that have ended: where they belong, and whether their record has its payload.
+select execution_id, lane, company_id, runbook_id, payload is not null as has_payload from runs where execution_id = any($1::uuid[]) and finished_at is not null;

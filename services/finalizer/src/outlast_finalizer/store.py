@@ -1,7 +1,7 @@
 """The run records, committed with the offsets in one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import asyncpg
 
@@ -15,15 +15,27 @@ from outlast_finalizer.core.outcome import RunRow
 LOOP = "finalizer.lifecycle"
 
 
+class Ended(NamedTuple):
+    """A run that has ended, as its record has it."""
+
+    lane: int
+    company_id: str
+    runbook_id: str
+    has_payload: bool
+
+
 class FinalizerStore(Protocol):
     """What the finalizer's loop needs of its database."""
 
-    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> None:
-        """The rows in one transaction, offsets first. Fenced, DataRejected, TransientError (outcome unknown)."""
+    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> Collection[str]:
+        """The rows in one transaction, offsets first. Returns those ended runs whose record has no payload yet.
+
+        Fenced, DataRejected, TransientError (outcome unknown).
+        """
         ...
 
-    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, int]:
-        """Those of these runs that have ended, with their lanes."""
+    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
+        """Those of these runs that have ended."""
         ...
 
 
@@ -34,18 +46,25 @@ class PostgresFinalizerStore:
         self._pool = pool
         self._queries = load_queries("outlast_finalizer")
 
-    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> None:
+    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> Collection[str]:
         """The rows in one transaction, offsets first."""
         async with transaction(self._pool) as connection:
             await fence.move(connection, LOOP, moves)
-            if rows:
-                await connection.execute(self._queries["upsert_runs"], *_columns(rows))
+            if not rows:
+                return ()
+            bare = await connection.fetch(self._queries["upsert_runs"], *_columns(rows))
+        return [str(row["execution_id"]) for row in bare]
 
-    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, int]:
-        """Those of these runs that have ended, with their lanes."""
+    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
+        """Those of these runs that have ended."""
         async with classified():
             rows = await self._pool.fetch(self._queries["finished_runs"], list(execution_ids))
-        return {str(row["execution_id"]): row["lane"] for row in rows}
+        return {
+            str(row["execution_id"]): Ended(
+                row["lane"], row["company_id"], row["runbook_id"], row["has_payload"]
+            )
+            for row in rows
+        }
 
 
 def _columns(rows: Sequence[RunRow]) -> list[list[object]]:

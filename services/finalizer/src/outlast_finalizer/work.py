@@ -2,13 +2,18 @@
 
 The answer goes to the engine (the run leaves its open rows) and to the matcher (the dispatch closes), one message a
 batch and partition with the ids in it. A run that is said to have ended twice is answered twice, never with silence.
+
+`finished` leaves the payload out when `started` was delivered; if the broker lost `started` before we read it, the
+record has no payload. Such a run is not answered but asked about: the engine then says everything again, payload
+and all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from outlast import ids, limits
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Finished, LifecycleMessage, Recorded
+from outlast.contracts.messages import Finished, LifecycleMessage, Probe, Recorded
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
@@ -16,7 +21,13 @@ from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.loop import Turn
 from outlast_finalizer import metrics
 from outlast_finalizer.core.outcome import RunRow, latest_rows
-from outlast_finalizer.store import FinalizerStore
+from outlast_finalizer.store import Ended, FinalizerStore
+
+
+@dataclass(slots=True)
+class _Recording:
+    rows: list[RunRow]
+    ended: dict[str, Ended]
 
 
 class FinalizerWork:
@@ -26,10 +37,10 @@ class FinalizerWork:
         self._store = store
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
-        """The latest word on each run, and the answers."""
-        turn = Turn([])
+        """The latest word on each run, and which have ended."""
         read: list[LifecycleMessage] = []
-        ended: dict[str, int] = {}
+        recording = _Recording([], {})
+        turn = Turn(recording)
         for received in messages:
             try:
                 message = codec.lifecycle.decode(received.value)
@@ -38,29 +49,49 @@ class FinalizerWork:
                 continue
             read.append(message)
             if isinstance(message, Finished):
-                ended[message.execution_id] = message.lane
+                ended = Ended(message.lane, message.company_id, message.runbook.id, True)
+                recording.ended[message.execution_id] = ended
                 turn.pending.setdefault(received.at, []).append(message.execution_id)
-        turn.changes = latest_rows(read)
-        turn.outgoing += recorded(ended)
+        recording.rows = latest_rows(read)
         return turn
 
     async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
-        """Store the rows."""
-        rows = turn.changes
-        assert isinstance(rows, list)
-        await self._store.commit(rows, moves)
-        _count(rows)
+        """Store the rows; then answer those that are whole, and ask about those that are not."""
+        recording = turn.changes
+        assert isinstance(recording, _Recording)
+        ended = recording.ended
+        for execution_id in await self._store.commit(recording.rows, moves):
+            ended[execution_id] = ended[execution_id]._replace(has_payload=False)
+        turn.outgoing += answers(ended)
+        _count(recording.rows)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing is cached."""
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
         """The answers for those of these runs that have ended."""
-        return recorded(await self._store.finished(pending))
+        return answers(await self._store.finished(pending))
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
         """Nothing: the engine says again what is not recorded, and is answered."""
         return ()
+
+
+def answers(ended: Mapping[str, Ended]) -> list[Outgoing]:
+    """`recorded` for the runs whose records are whole, a probe for each of the others."""
+    whole = {execution_id: each.lane for execution_id, each in ended.items() if each.has_payload}
+    asked = [_probe(execution_id, each) for execution_id, each in ended.items() if not each.has_payload]
+    if asked:
+        metrics.PAYLOADS_ASKED.inc(len(asked))
+    return recorded(whole) + asked
+
+
+def _probe(execution_id: str, ended: Ended) -> Outgoing:
+    probe = Probe(
+        execution_id=execution_id, company_id=ended.company_id, runbook_id=ended.runbook_id, lane=ended.lane
+    )
+    partition = ids.engine_partition(execution_id)
+    return Outgoing(topics.ENGINE_INBOX, codec.encode(probe), execution_id.encode(), partition)
 
 
 def recorded(ended: Mapping[str, int]) -> list[Outgoing]:

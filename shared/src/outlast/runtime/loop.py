@@ -110,6 +110,8 @@ class FencedLoop:
         self._held: Sequence[Received] = ()
         self._unflushed: list[Outgoing] = []
         self._has_pending: set[TopicPartition] = set()
+        self._outlived: dict[TopicPartition, tuple[int, int]] = {}
+        """Offset of a suspect message, and how many attempts at it this process began and did not die of."""
         self._pause_seconds = 0.0
         self._must_rejoin = False
         self._source: Source | None = None
@@ -261,6 +263,7 @@ class FencedLoop:
         for move in moves:
             owned = self._owned[move.at]
             owned.next_offset = move.next_offset
+            self._outlived.pop(move.at, None)
             owned.suspect_left = max(0, owned.suspect_left - 1)
             if move.pending:
                 self._has_pending.add(move.at)
@@ -336,9 +339,13 @@ class FencedLoop:
         if owned is None or not owned.suspect_left or len(messages) > 1:
             return False
         attempt = await self._fence.count_attempt(first.at, owned.epoch)
-        if attempt <= limits.POISON_ACQUISITIONS_MAX:
+        offset, outlived = self._outlived.get(first.at, (first.offset, 0))
+        outlived = outlived if offset == first.offset else 0
+        deaths = attempt - 1 - outlived
+        if deaths < limits.POISON_ACQUISITIONS_MAX:
+            self._outlived[first.at] = (first.offset, outlived + 1)
             return False
-        await self._split(messages, Poison(f"{attempt - 1} attempts ended with the death of the process"))
+        await self._split(messages, Poison(f"{deaths} attempts ended with the death of the process"))
         return True
 
     # ---- saying again ----------------------------------------------------------------------------------------

@@ -20,7 +20,10 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
-    """One row a run, in the order of ids, so that two writers lock rows in the same order."""
+    """One row a run, in the order of ids, so that two writers lock rows in the same order.
+
+    A payload is kept whichever message brought it.
+    """
     rows: dict[str, RunRow] = {}
     for message in messages:
         if isinstance(message, Unknown):
@@ -30,11 +33,17 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
             rows[message.execution_id] = _row(message, None)
         elif (present.message.rank, present.message.seq) < (message.rank, message.seq):
             rows[message.execution_id] = _row(message, present.payload)
+        elif present.payload is None:
+            rows[message.execution_id] = _row(present.message, _payload(message))
     return [rows[execution_id] for execution_id in sorted(rows)]
 
 
+def _payload(message: Started | Finished) -> bytes | None:
+    return None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
+
+
 def _row(message: Started | Finished, payload: bytes | None) -> RunRow:
-    own = None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
+    own = _payload(message)
     if isinstance(message, Started):
         return RunRow(
             execution_id=message.execution_id, message=message, status="running", payload=own or payload,

@@ -1,0 +1,185 @@
+"""The loop on a small piece of work: what it may never lose, and what may never stop it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from outlast import limits
+from outlast.contracts.topics import TopicPartition
+from outlast.db.fence import Move
+from outlast.db.local import LocalFence
+from outlast.errors import DataRejected, TransientError
+from outlast.messaging.local import LocalBroker, LocalSink, LocalSource
+from outlast.messaging.ports import Outgoing, Received
+from outlast.runtime.loop import FencedLoop, Turn
+from outlast.runtime.metrics import LoopMetrics
+
+IN, OUT = "in", "out"
+AT = TopicPartition(IN, 0)
+
+
+@dataclass
+class Copying:
+    """Says each message on; `derive` says its pending ids on. Faults are armed by tests."""
+
+    fence: LocalFence
+    stored: list[bytes] = field(default_factory=list)
+    refuses: frozenset[bytes] = frozenset()
+    asks: frozenset[bytes] = frozenset()
+    away: int = 0
+    derive_away: int = 0
+    commit_away: int = 0
+
+    async def decide(self, messages: Sequence[Received]) -> Turn:
+        if self.away:
+            self.away -= 1
+            raise TransientError("away")
+        values = [message.value or b"" for message in messages]
+        if self.refuses & set(values):
+            raise DataRejected("a row that was asked for cannot be")
+        turn = Turn(values)
+        for message, value in zip(messages, values, strict=True):
+            if value in self.asks:
+                turn.answers.append(Outgoing(OUT, b"unknown " + value, b"k", 0))
+                continue
+            turn.outgoing.append(Outgoing(OUT, value, b"k", 0))
+            turn.pending.setdefault(message.at, []).append(value.decode())
+        return turn
+
+    async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
+        self.fence.check(moves)
+        if self.commit_away:
+            self.commit_away -= 1
+            raise TransientError("unknown")
+        self.fence.apply(moves)
+        assert isinstance(turn.changes, list)
+        self.stored += turn.changes
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
+        if self.derive_away:
+            self.derive_away -= 1
+            raise TransientError("away")
+        return [Outgoing(OUT, each.encode(), b"k", 0) for each in pending]
+
+    async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
+        return ()
+
+
+class Harness:
+    def __init__(self) -> None:
+        self.broker = LocalBroker(lambda: 0, partitions_default=1)
+        for topic in (IN, OUT, "engine.dead_letters"):
+            self.broker.ensure_topic(topic)
+        self.fence = LocalFence()
+        self.work = Copying(self.fence)
+        self.loop = self.start()
+
+    def start(self) -> FencedLoop:
+        """A process of its own, as after a death: nothing is kept but broker, fence and stored rows."""
+        loop = FencedLoop(
+            service="engine",
+            name="test",
+            fence=self.fence,
+            work=self.work,
+            sink=LocalSink(self.broker),
+            metrics=LoopMetrics("test", CollectorRegistry()),
+            monotonic=lambda: 0.0,
+        )
+        loop.attach(LocalSource(self.broker, "group", "instance", [IN], loop))
+        self.loop = loop
+        return loop
+
+    def send(self, *values: bytes) -> None:
+        for value in values:
+            self.broker.append(Outgoing(IN, value, b"k", 0))
+
+    def said(self) -> list[bytes | None]:
+        return [message.value for message in self.broker.messages(OUT)]
+
+    def buried(self) -> list[bytes | None]:
+        return [message.value for message in self.broker.messages("engine.dead_letters")]
+
+
+@pytest.fixture
+def harness() -> Harness:
+    return Harness()
+
+
+async def test_messages_polled_while_the_inherited_ids_cannot_be_derived_are_not_passed_over(
+    harness: Harness,
+):
+    harness.send(b"a")
+    await harness.loop.turn()  # committed, said, not flushed: `a` is pending
+    harness.send(b"b")
+    harness.start()
+    harness.work.derive_away = 1
+    await harness.loop.turn()  # polls `b`, finds the database away while it derives `a`
+    harness.send(b"c")
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.work.stored == [b"a", b"b", b"c"]
+    assert harness.said() == [b"a", b"b", b"c"]
+
+
+async def test_data_that_the_database_refuses_on_reading_is_buried_alone(harness: Harness):
+    harness.work.refuses = frozenset({b"bad"})
+    harness.send(b"a", b"bad", b"b")
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.work.stored == [b"a", b"b"]
+    assert harness.buried() == [b"bad"]
+
+
+async def test_an_answer_that_nothing_stored_implies_is_delivered_before_the_offset_moves(harness: Harness):
+    harness.work.asks = frozenset({b"who"})
+    harness.send(b"who")
+    harness.work.commit_away = 1
+    await harness.loop.turn()
+    assert harness.said() == [b"unknown who"]
+    harness.start()  # dies without another word; the message comes again
+    await harness.loop.turn()
+    assert harness.said() == [b"unknown who", b"unknown who"]
+    assert harness.fence.rows[AT].next_offset == 1
+
+
+async def test_attempts_that_the_process_outlives_are_not_taken_for_deaths(harness: Harness):
+    harness.send(b"a")
+    harness.work.away = 1_000
+    for _ in range(limits.POISON_ACQUISITIONS_MAX + 2):
+        harness.start()
+        await harness.loop.turn()
+    for _ in range(20):  # suspect now, and what it needs stays away
+        await harness.loop.turn()
+    harness.work.away = 0
+    await harness.loop.turn()
+    assert harness.buried() == []
+    assert harness.work.stored == [b"a"]
+
+
+async def test_a_message_that_kills_its_reader_again_and_again_is_buried_and_the_rest_goes_on(
+    harness: Harness,
+):
+    class Death(BaseException):
+        pass
+
+    decide = harness.work.decide
+
+    async def deadly(messages: Sequence[Received]) -> Turn:
+        if any(message.value == b"killer" for message in messages):
+            raise Death
+        return await decide(messages)
+
+    harness.work.decide = deadly  # type: ignore[method-assign]
+    harness.send(b"a", b"killer", b"b")
+    for _ in range(20):
+        try:
+            for _ in range(3):
+                await harness.loop.turn()
+        except Death:
+            harness.start()
+    assert harness.work.stored == [b"a", b"b"]
+    assert harness.buried() == [b"killer"]
