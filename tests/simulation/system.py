@@ -1,6 +1,6 @@
 """The services' own loops and work in the simulated world, on stores in memory. Mutants replace a part of `Parts`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -8,17 +8,19 @@ import msgspec
 from msgspec import Raw
 from prometheus_client import CollectorRegistry
 
+from outlast import ids
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import Definition
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Fence, Move
 from outlast.db.local import LocalFence
 from outlast.errors import TransientError
+from outlast.execution.state import Execution
 from outlast.messaging.local import LocalSink
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import FencedLoop, Work
+from outlast.runtime.loop import FencedLoop, Turn, Work
 from outlast.runtime.metrics import LoopMetrics
-from outlast.testing.faults import Faults, Rates, guarded
+from outlast.testing.faults import Crash, Faults, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.local import LocalLedger, LocalTables
@@ -34,6 +36,7 @@ from outlast_trigger_matcher.intake import IntakeWork, Partitions
 from outlast_trigger_matcher.lanes import LanesWork
 from outlast_trigger_matcher.lookup import Found, Wanted
 from tests.simulation import workload
+from tests.simulation.poison import KILLER
 from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
@@ -41,6 +44,7 @@ from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore
 
 INSTANCES = ("0", "1")
+SUSPECT_DEATHS_MAX = 2
 FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt")
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
 METRICS = {
@@ -72,7 +76,7 @@ class SimulatedLookup:
 
     async def find(self, wanted: Sequence[Wanted]) -> list[Found]:
         """One answer for each, in order."""
-        if self._faults.is_struck("commit"):
+        if self._faults.is_platform_away or self._faults.is_struck("commit"):
             raise TransientError("look-up: the platform is away")
         return [self._found(each) for each in wanted]
 
@@ -85,6 +89,26 @@ class SimulatedLookup:
 
 def _json(value: object) -> Raw | None:
     return None if value is None else Raw(msgspec.json.encode(value))
+
+
+class Mortal:
+    """The engine's work, but there is a message that it dies of."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._work, name)
+
+    async def decide(self, messages: Sequence[Received]) -> Turn:
+        """Decide, or die."""
+        if any(message.value == KILLER for message in messages):
+            raise Crash("the killer message")
+        return await self._work.decide(messages)
+
+    def cached(self) -> Mapping[str, Execution]:
+        """The states in memory."""
+        return self._work._states  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class System:
@@ -106,11 +130,17 @@ class System:
         self.events: dict[str, Event] = {}
         self.poison: set[bytes] = set()
         self.stale_writes: list[str] = []
-        self.engine_works: dict[int, EngineWork] = {}
+        self.replay_faults: list[str] = []
+        self.deaths: dict[str, list[float]] = {}
+        """When each process died, in seconds of the world."""
+        self.engine_works: dict[int, Mortal] = {}
+        """By the id of the loop that drives it; loops of the dead are never asked for."""
         self._sent: list[Outgoing] = []
         self._commits = 0
         self.world.changes = lambda: self._commits
         self.world.on_loss = self._send_all_again
+        self.world.on_death = self._note_death
+        self.faults.is_crash_allowed = self._is_crash_allowed
         for instance in INSTANCES:
             for service, start in (
                 ("trigger_matcher", self._start_matcher),
@@ -145,6 +175,15 @@ class System:
         for outgoing in self._sent:
             self.world.broker.append(outgoing)
 
+    def _note_death(self, process: Process) -> None:
+        self.deaths.setdefault(process.name, []).append(self.world.clock.seconds)
+
+    def _is_crash_allowed(self) -> bool:
+        """A message is taken for poison after several deaths in a row: chance must not look like that."""
+        return all(
+            row.attempts < SUSPECT_DEATHS_MAX for fence in self.fences() for row in fence.rows.values()
+        )
+
     # ---- processes -----------------------------------------------------------------------------------------------
 
     async def _start_matcher(self, process: Process) -> Sequence[Loop]:
@@ -164,9 +203,9 @@ class System:
 
     async def _start_engine(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.histories, ("commit",), ("load", "definitions", "open_page"))
-        work = self.parts.engine(store)
+        work = Mortal(self.parts.engine(store))
         loop = self._loop(process, engine_store.LOOP, self.engine_fence, work, [topics.ENGINE_INBOX])
-        self.engine_works[id(loop)] = work  # pyright: ignore[reportArgumentType]
+        self.engine_works[id(loop)] = work
         return [loop]
 
     async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
@@ -211,9 +250,15 @@ class System:
             _Counting(store, commits, self), self.faults, type(store).__name__, commits=commits, reads=reads
         )
 
-    def counted(self, moves: Sequence[Move]) -> None:
-        """A commit was done."""
+    def count_commit(self) -> None:
+        """Something was stored."""
         self._commits += 1
+
+    def is_owner(self, loop: FencedLoop, execution: str) -> bool:
+        """Whether this engine owns the execution's partition in truth, and does not only believe so."""
+        at = TopicPartition(topics.ENGINE_INBOX, ids.engine_partition(execution))
+        mine, row = loop._owned.get(at), self.engine_fence.rows.get(at)
+        return mine is not None and row is not None and mine.epoch == row.epoch and not loop._must_rejoin
 
     def fences(self) -> list[LocalFence]:
         """Every fence, for looking at."""
@@ -245,7 +290,7 @@ class _Counting:
             stale = self._stale(arguments)
             result = await method(*arguments)  # pyright: ignore[reportGeneralTypeIssues]
             self._system.stale_writes += stale
-            self._system.counted(())
+            self._system.count_commit()
             return result
 
         return call

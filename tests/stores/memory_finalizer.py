@@ -8,6 +8,7 @@ from outlast.contracts.messages import Finished
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast_finalizer.core.outcome import RunRow
+from outlast_finalizer.store import Ended
 from tests.stores.columns import check_execution_ids, check_text
 
 
@@ -35,18 +36,18 @@ class MemoryFinalizerStore:
         self._fence = fence
         self.runs: dict[str, RunRecord] = {}
 
-    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> None:
-        """The rows or nothing, offsets first."""
+    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> Collection[str]:
+        """The rows or nothing, offsets first. Returns the ended runs whose record has no payload yet."""
         self._fence.check(moves)
         for row in rows:
             check_execution_ids((row.execution_id,))
             check_text(row.message.company_id, row.message.runbook.id, row.message.runbook.name)
             check_text(row.message.event.source, row.message.event.id, row.message.event.type)
         self._fence.apply(moves)
-        for row in rows:
-            self._upsert(row)
+        return [row.execution_id for row in rows if self._upsert(row)]
 
-    def _upsert(self, row: RunRow) -> None:
+    def _upsert(self, row: RunRow) -> bool:
+        """Whether it wrote a record that has ended and has no payload."""
         message = row.message
         is_finished = isinstance(message, Finished)
         new = RunRecord(
@@ -63,15 +64,21 @@ class MemoryFinalizerStore:
             error=row.error,
         )
         present = self.runs.get(row.execution_id)
-        if present is None:
-            self.runs[row.execution_id] = new
-        elif (present.rank, present.seq) < (new.rank, new.seq):
+        if present is not None:
+            fills_in = (present.rank, present.seq) == (new.rank, new.seq) and present.payload is None
+            if not fills_in and (present.rank, present.seq) >= (new.rank, new.seq):
+                return False
             new.company_id, new.runbook_id, new.lane = present.company_id, present.runbook_id, present.lane
             new.payload = present.payload or new.payload
-            self.runs[row.execution_id] = new
+        self.runs[row.execution_id] = new
+        return new.finished_at is not None and new.payload is None
 
-    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, int]:
-        """Those of these runs that have ended, with their lanes."""
+    async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
+        """Those of these runs that have ended."""
         check_execution_ids(execution_ids)
         found = {each: self.runs[each] for each in execution_ids if each in self.runs}
-        return {each: row.lane for each, row in found.items() if row.finished_at is not None}
+        return {
+            each: Ended(row.lane, row.company_id, row.runbook_id, row.payload is not None)
+            for each, row in found.items()
+            if row.finished_at is not None
+        }

@@ -47,15 +47,17 @@ class Faults:
         self._countdowns = {"commit": 0, "message": 0, "call": 0}
         self.is_on = False
         self.is_database_away = False
+        self.is_platform_away = False
         self.is_crash_allowed: Callable[[], bool] = lambda: True
         """Asked before every crash: whoever counts deaths per message sets it."""
         self.strikes: list[str] = []
         """What struck since the beginning, in order, for the trace."""
+        self._emphases = {kind: random.choice((0.5, 1, 1, 4)) for kind in self._countdowns}
         for kind in self._countdowns:
             self._wind(kind)
 
     def _wind(self, kind: str) -> None:
-        mean = int(getattr(self._rates, kind))
+        mean = int(getattr(self._rates, kind) * self._emphases[kind])
         self._countdowns[kind] = self._random.randint(1, 2 * mean) if mean else 1 << 60
 
     def is_struck(self, kind: str) -> bool:

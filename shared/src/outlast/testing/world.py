@@ -2,9 +2,9 @@
 
 Real loops and real work run on the in-memory broker and in-memory stores. A scheduler picks a process by chance and
 lets it take a turn, or disturbs something: kills a process, ends a member's session while it lives on (a zombie),
-takes the database away, loses all of the broker's data, doubles messages, lets the clock jump. Nothing suspends:
-coroutines are driven by hand, so a seed means one history, to the last message. Services are not known here; a test
-composes them (tests/simulation).
+takes the database or the platform away, loses all of the broker's data, doubles messages, lets the clock jump.
+Nothing suspends: coroutines are driven by hand, so a seed means one history, to the last message. Services are not
+known here; a test composes them (tests/simulation).
 """
 
 from collections import deque
@@ -32,6 +32,8 @@ IDLE_SECONDS = 20.0
 DRAIN_ROUNDS_MAX = 3_000
 STEP_SECONDS_MAX = 0.05
 TRACE_MAX = 400
+EMPHASES = (0, 1, 1, 1, 4)
+"""Each seed has its own mixture: some faults missing, some frequent, because frequent ones hide others."""
 DOUBLED = frozenset({
     topics.PLATFORM_EVENTS, topics.ENGINE_INBOX, topics.LIFECYCLE, topics.RECORDED,
     *(topics.activities(name) for name in topics.ACTION_CLASSES),
@@ -162,14 +164,17 @@ class World:
             "rebalance": (4, self._rebalance),
             "outage": (2, self._take_database),
             "broker outage": (1, self._take_broker),
+            "platform outage": (2, self._take_platform),
             "double": (10, self._double),
             "clock jump": (2, self._jump),
             "loss": (1, self._lose_everything),
         }
         self._kinds = list(self._disturbances)
-        self._weights = [self._disturbances[kind][0] for kind in self._kinds]
+        self._weights = [self._disturbances[kind][0] * self.random.choice(EMPHASES) for kind in self._kinds]
+        self._weights[self._kinds.index("double")] += 1
         self._database_back = 0.0
         self._broker_back = 0.0
+        self._platform_back = 0.0
 
     # ---- composing -------------------------------------------------------------------------------------------
 
@@ -203,6 +208,7 @@ class World:
         random, clock = self.random, self.clock
         clock.seconds += random.random() * STEP_SECONDS_MAX
         self.faults.is_database_away = clock.seconds < self._database_back
+        self.faults.is_platform_away = clock.seconds < self._platform_back
         self.broker.is_up = clock.seconds >= self._broker_back
         if self.rates.disturbance and random.random() * self.rates.disturbance < 1.0:
             kind = random.choices(self._kinds, self._weights)[0]
@@ -253,7 +259,7 @@ class World:
 
     def drain(self) -> bool:
         """No more faults; everybody works until nothing happens any more. False: something always did."""
-        self.faults.is_on = self.faults.is_database_away = False
+        self.faults.is_on = self.faults.is_database_away = self.faults.is_platform_away = False
         self.broker.is_up = True
         for process in self.processes:
             process.rests_until = 0.0
@@ -305,6 +311,9 @@ class World:
 
     def _take_broker(self) -> None:
         self._broker_back = self.clock.seconds + self.random.choice((0.1, 0.5, 2.0))
+
+    def _take_platform(self) -> None:
+        self._platform_back = self.clock.seconds + self.random.choice((0.5, 2.0, 5.0))
 
     def _double(self) -> None:
         """Some messages of the past come again."""

@@ -1,0 +1,84 @@
+"""Messages that no service may take in and none may be stopped by, each for another reason."""
+
+from datetime import UTC, datetime
+
+from msgspec import Raw
+
+from outlast.contracts import codec, topics
+from outlast.contracts.messages import (
+    EventReference,
+    Finished,
+    Recorded,
+    RunActivity,
+    RunbookReference,
+    Start,
+    Unknown,
+)
+from outlast.messaging.ports import Outgoing
+
+KILLER = b'{"type":"killer"}'
+"""The simulated engine dies of it, whenever it decides over it."""
+
+_AT = datetime(2026, 1, 5, tzinfo=UTC)
+_EXECUTION = "019b8a00-0000-8001-8000-000000000001"
+_EVENT = EventReference(source="urn:poison", id="poison", type="finding_created", time=_AT)
+_RUNBOOK = RunbookReference(id="r", name="r", version=1, sha256="0" * 64)
+_NUL = RunbookReference(id="r", name="nul \x00 inside", version=1, sha256="1" * 64)
+_BODY = Raw(b'{"name":"r","rules":[{"event":"finding_created"}],"actions":[]}')
+
+
+def _start(execution: str, runbook: RunbookReference, payload: bytes) -> Start:
+    return Start(
+        execution_id=execution,
+        company_id="acme",
+        runbook=runbook,
+        event=_EVENT,
+        mode="workflow",
+        lane=0,
+        payload=Raw(payload),
+        definition=_BODY,
+    )
+
+
+def _finished(runbook: RunbookReference) -> Finished:
+    return Finished(
+        execution_id=_EXECUTION,
+        company_id="acme",
+        runbook=runbook,
+        event=_EVENT,
+        mode="workflow",
+        lane=0,
+        rank=1,
+        seq=2,
+        at=_AT,
+        started_at=_AT,
+        status="success",
+        steps=(),
+    )
+
+
+def poisons() -> list[Outgoing]:
+    """Garbage for every topic, and what only the database or the decider refuses."""
+    inbox, lifecycle = topics.ENGINE_INBOX, topics.LIFECYCLE
+    activity = RunActivity(
+        execution_id="no id", activity_id="a", attempt=1, company_id="acme", runbook=_RUNBOOK, event=_EVENT,
+        action="say", action_class="notify", input=Raw(b"{}"), timeout_seconds=30.0,
+    )  # fmt: skip
+    unknown = Unknown(execution_id="no id", company_id="acme", runbook_id="r", lane=1)
+    payload = b'{"event":{},"company":{"id":"acme"}}'
+    return [
+        Outgoing(topics.PLATFORM_EVENTS, b"\xff no event", b"k"),
+        Outgoing(inbox, b"\xff no message", b"k", 0),
+        Outgoing(lifecycle, b"{}", b"k", 1),
+        Outgoing(topics.RECORDED, b"[]", b"k", 2),
+        Outgoing(topics.activities("notify"), b"null", b"k"),
+        Outgoing(topics.activities("itsm"), codec.encode(activity), b"k"),
+        Outgoing(inbox, codec.encode(_start(_EXECUTION, _NUL, payload)), b"k", 1),
+        Outgoing(inbox, codec.encode(_start(_EXECUTION, _RUNBOOK, b"[1]")), b"k", 1),
+        Outgoing(inbox, codec.encode(_start("no id", _RUNBOOK, payload)), b"k", 2),
+        Outgoing(inbox, codec.encode(Recorded(executions=("no id",))), None, 0),
+        Outgoing(lifecycle, codec.encode(unknown), b"k", 1),
+        Outgoing(lifecycle, codec.encode(_finished(_NUL)), b"k", 0),
+        Outgoing(topics.RECORDED, codec.encode(Recorded(executions=("no id",))), None, 1),
+        Outgoing(inbox, KILLER, b"k", 2),
+    ]

@@ -1,0 +1,50 @@
+"""One seed, from its first event to rest."""
+
+from dataclasses import dataclass
+
+from outlast.testing.faults import Rates
+from outlast.testing.invariants import Violation
+from tests.simulation.invariants import ReplayCheck, check_invariants
+from tests.simulation.poison import poisons
+from tests.simulation.system import Parts, System
+
+WAVES = 6
+WAVE_EVENTS_MAX = 40
+WAVE_STEPS_MAX = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one seed."""
+
+    system: System
+    violations: list[Violation]
+
+    @property
+    def executions(self) -> int:
+        """How many there were."""
+        return len(self.system.dispatch.dispatches)
+
+    def explain(self) -> str:
+        """The violations, the end of the trace, and how to see it again."""
+        lines = [str(each) for each in self.violations]
+        lines += ["", "the last of the trace:", *list(self.system.world.trace)[-60:], ""]
+        lines.append(
+            f"again: SEED={self.system.world.seed} .venv/bin/pytest -p no:randomly tests/simulation -k one_seed"
+        )
+        return "\n".join(lines)
+
+
+def simulate(seed: int, rates: Rates | None = None, parts: Parts | None = None) -> Outcome:
+    """Waves of events and poison among faults, then a drain, then the invariants."""
+    system = System(seed, rates, parts)
+    world = system.world
+    world.after_turn = ReplayCheck(system)
+    bad = poisons()
+    for _ in range(WAVES):
+        system.send_events(world.random.randint(5, WAVE_EVENTS_MAX))
+        if world.random.random() < 0.5:
+            system.send_poison(world.random.choice(bad))
+        world.run(world.random.randint(30, WAVE_STEPS_MAX))
+    is_at_rest = world.drain()
+    return Outcome(system, check_invariants(system, is_at_rest))
