@@ -18,6 +18,7 @@ from outlast.contracts.domain_events import (
     SeverityCounts,
 )
 from outlast.db.outbox import append
+from outlast.errors import TransientError
 from outlast.messaging.ports import Outgoing
 from outlast_platform.core.comparison import ChangedFinding, Comparison, KnownFinding, compare
 from outlast_platform.core.findings import HistoryEntry
@@ -117,10 +118,10 @@ async def _asset(
         write.at,
     )
     if asset_id is None:  # another tool's import was faster
-        taken: str = await connection.fetchval(
-            QUERIES["asset_by_name_for_update"], request.company_id, target
-        )
-        return taken, []
+        found = await connection.fetchval(QUERIES["asset_by_name_for_update"], request.company_id, target)
+        if found is None:
+            raise TransientError(f"expected asset {target} to be there or to be made, but it went away")
+        return found, []
     return asset_id, [AssetCreated(asset_id=asset_id, name=target, asset_class=scan.target_class)]
 
 

@@ -85,7 +85,8 @@ def change_status(finding: Finding, status: str, comment: str = "") -> Change:
 
 def add_tags(finding: Finding, tags: tuple[str, ...]) -> Change:
     """Tags that are there already are not added again."""
-    return set_tags(finding, (*finding.tags, *tags))
+    wanted = tuple(_tag(tag, number) for number, tag in enumerate(tags))
+    return set_tags(finding, (*finding.tags, *wanted))
 
 
 def set_tags(finding: Finding, tags: tuple[str, ...]) -> Change:

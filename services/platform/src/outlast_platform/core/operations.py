@@ -67,26 +67,30 @@ class _Comment(msgspec.Struct, frozen=True):
     comment: str
 
 
+_ACTIONS = ("change_severity", "add_tags", "append_comment")
+
+
 def apply(finding: Finding, operation: Operation) -> Change:
-    """The change that the operation makes, or ContractError with the path into its `arguments`."""
+    """The change that the operation makes, or ContractError with the path: `action`, or into `arguments`."""
+    if operation.action not in _ACTIONS:
+        raise ContractError(f"expected one of {', '.join(_ACTIONS)}, got {operation.action!r}", "action")
     try:
-        match operation.action:
-            case "change_severity":
-                return change_severity(finding, msgspec.convert(operation.arguments, _Severity).severity)
-            case "add_tags":
-                return add_tags(finding, msgspec.convert(operation.arguments, _Tags).tags)
-            case "append_comment":
-                text = msgspec.convert(operation.arguments, _Comment).comment
-                return append_comment(
-                    finding, text, operation.actor.runbook_name or operation.actor.runbook_id
-                )
-            case unknown:
-                raise ContractError(
-                    f"expected change_severity, add_tags or append_comment, got {unknown!r}", "action"
-                )
+        return _apply(finding, operation)
     except msgspec.ValidationError as fault:
         text, _, path = str(fault).partition(" - at `$.")
         raise ContractError(text, f"arguments.{path.rstrip('`')}" if path else "arguments") from fault
+    except ContractError as fault:
+        raise ContractError(fault.message, f"arguments.{fault.path}") from fault
+
+
+def _apply(finding: Finding, operation: Operation) -> Change:
+    arguments = operation.arguments
+    if operation.action == "change_severity":
+        return change_severity(finding, msgspec.convert(arguments, _Severity).severity)
+    if operation.action == "add_tags":
+        return add_tags(finding, msgspec.convert(arguments, _Tags).tags)
+    author = operation.actor.runbook_name or operation.actor.runbook_id
+    return append_comment(finding, msgspec.convert(arguments, _Comment).comment, author)
 
 
 def state_after(change: Change) -> ChangedState:
