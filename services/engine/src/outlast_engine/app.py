@@ -24,7 +24,7 @@ MAINTENANCE_SECONDS = 6 * 3600.0
 async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
     """The engine: one loop over its inbox, and the tables of the coming weeks."""
     clock = SystemClock()
-    pool = await connect_pool(settings.database_url, "engine")
+    pool = await connect_pool(settings.database_url, "engine", is_reset=False)
     await migrate(pool, "engine", migration_files("outlast_engine"))
     await ensure_weekly_partitions(pool, "engine", "history", clock.now())
     instance = f"engine-{settings.process.instance}"

@@ -11,13 +11,14 @@ from outlast.errors import ContractError
 from outlast.execution.decide import Rejection, decide
 from outlast.execution.evolve import fold
 from outlast.execution.outstanding import outstanding
-from outlast.execution.state import Execution
-from outlast.history.events import WorkflowCompleted
+from outlast.execution.state import Execution, StepStatus
+from outlast.history.events import WorkflowCompleted, WorkflowFailed
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runbooks.definition import Runbook
 from outlast.runbooks.pinned import load_pinned
 from outlast.runtime.logging import get_logger
 from outlast.runtime.loop import Turn
+from outlast.runtime.tracing import trace_id
 from outlast_engine import inbound, metrics
 from outlast_engine.inbound import Input
 from outlast_engine.outbound import to_outgoing, unknown
@@ -206,6 +207,7 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
         if state is None or state.ended is not recorded.event:
             continue
         ended = state.ended
+        _log_end(state, ended)
         metrics.EXECUTIONS_ENDED.labels(
             ended.status if isinstance(ended, WorkflowCompleted) else "failed"
         ).inc()
@@ -213,3 +215,15 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
             metrics.LIVE_SECONDS.observe((state.ended_at - state.started_at).total_seconds())
     if changes.opened:
         metrics.EXECUTIONS_STARTED.labels("workflow").inc(len(changes.opened))
+
+
+def _log_end(state: Execution, ended: WorkflowCompleted | WorkflowFailed) -> None:
+    """A run that ended badly is an event for people; one that ended well only when asked for."""
+    started = state.started
+    assert started is not None
+    status = ended.status if isinstance(ended, WorkflowCompleted) else "failed"
+    say = log.info if status in ("failed", "partial") else log.debug
+    failed = [step.id for step in state.steps.values() if step.status is StepStatus.FAILED]
+    say("execution_ended", execution_id=state.id, trace_id=trace_id(started.traceparent), status=status,
+        company_id=started.company_id, runbook=started.runbook.name, version=started.runbook.version,
+        failed_steps=failed)  # fmt: skip

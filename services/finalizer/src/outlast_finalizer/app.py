@@ -19,7 +19,7 @@ from outlast_finalizer.work import FinalizerWork
 async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
     """The finalizer: one loop over the lifecycle of executions."""
     clock = SystemClock()
-    pool = await connect_pool(settings.database_url, "records")
+    pool = await connect_pool(settings.database_url, "records", is_reset=False)
     await migrate(pool, "records", migration_files("outlast_finalizer"))
     instance = f"finalizer-{settings.process.instance}"
     sink = KafkaSink(settings.kafka, instance)

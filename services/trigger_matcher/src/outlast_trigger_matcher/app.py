@@ -29,7 +29,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     """The matcher: events in, executions followed, definitions and producers kept up to date."""
     clock, kafka = SystemClock(), settings.common.kafka
     instance = f"trigger_matcher-{settings.process.instance}"
-    pool = await connect_pool(settings.common.database_url, "dispatch")
+    pool = await connect_pool(settings.common.database_url, "dispatch", is_reset=False)
     await migrate(pool, "dispatch", migration_files("outlast_trigger_matcher"))
     runbooks, producers, changed = Runbooks(), Producers(OWN_TOPICS), asyncio.Event()
 
@@ -70,12 +70,19 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     lanes = loop(LANES, LanesWork(store), sinks[1])
     changed.clear()
     events = KafkaSource(
-        kafka, "outlast.trigger_matcher.intake", instance, producers.topics(), intake, client_id=f"{instance}-intake"
+        kafka,
+        "outlast.trigger_matcher.intake",
+        instance,
+        producers.topics(),
+        intake,
+        client_id=f"{instance}-intake",
     )
     intake.attach(events)
     followed = [topics.LIFECYCLE, topics.RECORDED]
     lanes.attach(
-        KafkaSource(kafka, "outlast.trigger_matcher.lanes", instance, followed, lanes, client_id=f"{instance}-lanes")
+        KafkaSource(
+            kafka, "outlast.trigger_matcher.lanes", instance, followed, lanes, client_id=f"{instance}-lanes"
+        )
     )
 
     async def follow_producers() -> None:
@@ -87,7 +94,9 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
                 await events.change_topics(producers.topics())
 
     async def keep_reading() -> None:
-        await asyncio.wait({reading, asyncio.create_task(stop.event.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {reading, asyncio.create_task(stop.event.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
         await reader.close()
         await reading
 

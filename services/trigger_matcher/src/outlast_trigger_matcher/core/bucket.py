@@ -72,7 +72,9 @@ class Bucket:
         """Whether any runbook fires: stops at the first."""
         plan = self._settled()
         found = self._find(plan, payload)
-        return any(e.check is None or e.check(payload, now) for e in (plan.ordered if found is None else found))
+        return any(
+            e.check is None or e.check(payload, now) for e in (plan.ordered if found is None else found)
+        )
 
     @property
     def always_checked(self) -> tuple[str, ...]:
