@@ -41,11 +41,12 @@ def fetch(url: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
 
 
-def test_each_service_is_a_process_of_its_own_with_health_metrics_and_a_log(system: Running) -> None:
-    names = {service.name for service in SERVICES}
-    assert names <= set(system.processes)
-    for name in names:
-        process = system.processes[name]
+def test_each_service_is_a_process_of_its_own_with_health_metrics_and_a_log(
+    system: Running, run_dir: Path
+) -> None:
+    processes = status(run_dir=run_dir).processes
+    for name in (service.name for service in SERVICES):
+        process = processes[name]
         assert process.condition is Condition.READY
         assert process.pid is not None
         assert os.getsid(process.pid) == process.pid
