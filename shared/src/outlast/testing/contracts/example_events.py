@@ -36,7 +36,7 @@ def event_examples() -> Iterator[tuple[str, CloudEvent]]:
             company_id=COMPANY,
             data=Raw(b'{"finding_id":"F-1042","asset_id":"A-17","changed":["tags"],"tags":["paged"]}'),
             time=at(0.415),
-            subject="findings/F-1042",
+            subject="F-1042",
             traceparent=TRACEPARENT,
             chain=(EARLIER, EXECUTION),
         ),
