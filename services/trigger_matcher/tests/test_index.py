@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from outlast.runbooks.conditions import parse_condition
 from outlast.runbooks.definition import Rule
+from outlast.runbooks.faults import DefinitionRefused
 from outlast.testing import condition_oracle
 from outlast.testing.condition_strategies import NOW, random_object, random_tree
 from outlast_trigger_matcher.core import bucket
@@ -179,6 +180,49 @@ def test_of_many_selective_runbooks_only_those_that_can_fire_are_asked(
     payload = {"finding": {"s": "high", "k": payload_value}}
     assert index.match("acme", "finding_created", payload, NOW) == ("r0007",)
     assert len(index.candidates("acme", "finding_created", payload)) <= 3
+
+
+EDGES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    2,
+    "",
+    "x",
+    "X",
+    "xy",
+    "ß",
+    "SS",
+    "1",
+    "high",
+    "HIGH",
+    "low",
+    [],
+    {},
+]
+EDGES += [["x"], [[1]], [True], [None, "high"], "2026-03-01T12:00:00Z", "2026-03-01T13:00:00+01:00"]
+
+
+@pytest.mark.parametrize("op", ["eq", "in", "starts_with", "gt", "gte", "lt", "lte"])
+@pytest.mark.parametrize("folds", [False, True])
+def test_what_is_looked_up_agrees_with_what_is_asked_at_every_edge(
+    op: str, folds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "LOOKED_UP_MIN", 1)
+    monkeypatch.setattr(bucket, "SHARE_MAX", 1)
+    for value in EDGES:
+        tree = {**leaf("finding.k", op, [value] if op == "in" else value), "i": folds}
+        try:
+            index = TriggerIndex.build([("acme", "r", on_created(tree))])
+        except DefinitionRefused:
+            continue
+        for found in EDGES:
+            payload = {"finding": {"k": found}}
+            expected = ("r",) if condition_oracle.holds(tree, payload, NOW) else ()
+            assert index.match("acme", "finding_created", payload, NOW) == expected, (tree, found)
 
 
 def test_ranges_are_found_by_their_limits() -> None:

@@ -204,9 +204,9 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
     metrics.HISTORY_EVENTS.inc(len(changes.events))
     for execution_id, recorded in changes.events:
         state = states.get(execution_id)
-        if state is None or state.ended is not recorded.event:
+        ended = None if state is None else state.ended
+        if state is None or ended is None or ended is not recorded.event:
             continue
-        ended = state.ended
         _log_end(state, ended)
         metrics.EXECUTIONS_ENDED.labels(
             ended.status if isinstance(ended, WorkflowCompleted) else "failed"
