@@ -164,7 +164,7 @@ class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
 
 
 class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
-    """A run has ended. It carries all that its record needs, so that a lost `started` loses nothing."""
+    """A run has ended. It carries all that its record needs but the payload, which `started` brought."""
 
     execution_id: str
     company_id: str

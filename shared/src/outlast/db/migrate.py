@@ -15,7 +15,9 @@ from outlast.errors import PermanentError
 def migration_files(package: str) -> list[tuple[str, str]]:
     """(name, SQL) of the package's `migrations/*.sql`, in order."""
     folder = resources.files(package).joinpath("migrations")
-    return sorted((entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return sorted(
+        (entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")
+    )
 
 
 async def migrate(pool: asyncpg.Pool, schema: str, files: list[tuple[str, str]]) -> list[str]:
@@ -38,9 +40,13 @@ async def migrate(pool: asyncpg.Pool, schema: str, files: list[tuple[str, str]])
             digest = hashlib.sha256(sql.encode()).hexdigest()
             if name in applied:
                 if applied[name] != digest:
-                    raise PermanentError(f"expected {schema}/{name} as it was applied, but the file has changed")
+                    raise PermanentError(
+                        f"expected {schema}/{name} as it was applied, but the file has changed"
+                    )
                 continue
             await connection.execute(sql)
-            await connection.execute(f'insert into "{schema}".migrations (name, sha256) values ($1, $2)', name, digest)
+            await connection.execute(
+                f'insert into "{schema}".migrations (name, sha256) values ($1, $2)', name, digest
+            )
             fresh.append(name)
         return fresh

@@ -18,9 +18,7 @@ def week_of(at: datetime) -> datetime:
     return day - timedelta(days=day.weekday())
 
 
-async def ensure_weekly_partitions(
-    pool: asyncpg.Pool, schema: str, table: str, now: datetime
-) -> list[str]:
+async def ensure_weekly_partitions(pool: asyncpg.Pool, schema: str, table: str, now: datetime) -> list[str]:
     """Make the tables of last week, this one and the next two; returns the names made now. Idempotent.
 
     Done under the schema's own lock, so that two instances may start at once.

@@ -1,8 +1,8 @@
 """Named statements from a service's queries.sql: every statement has a name and a sentence.
 
-    -- name: open_page
-    -- The open runs of one partition after a given id, in order.
-    select …;
+-- name: open_page
+-- The open runs of one partition after a given id, in order.
+select …;
 """
 
 import re

@@ -39,7 +39,9 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
     commands.extend(
         _run_activity(state, started, step.scheduled)
         for step in state.steps.values()
-        if step.status is StepStatus.SCHEDULED and step.sequence > after_sequence and step.scheduled is not None
+        if step.status is StepStatus.SCHEDULED
+        and step.sequence > after_sequence
+        and step.scheduled is not None
     )
     return commands
 

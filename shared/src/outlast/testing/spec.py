@@ -32,7 +32,9 @@ def notify(name: str, **more: Json) -> Json:
 
 def runbook(*actions: Json) -> Runbook:
     """A runbook of these pinned actions."""
-    return load_pinned(canonical({"name": "r", "rules": [{"event": "finding_created"}], "actions": list(actions)}))
+    return load_pinned(
+        canonical({"name": "r", "rules": [{"event": "finding_created"}], "actions": list(actions)})
+    )
 
 
 class Spec:
@@ -60,7 +62,9 @@ class Spec:
             )
         )
 
-    def succeed(self, activity_id: str, output: Json = None, *, attempt: int = 1, folded: Json = None) -> Decision:
+    def succeed(
+        self, activity_id: str, output: Json = None, *, attempt: int = 1, folded: Json = None
+    ) -> Decision:
         """The activity's result: an output, perhaps something to fold in."""
         return self.when(
             ActivityResult(
