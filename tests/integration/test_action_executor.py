@@ -19,7 +19,6 @@ from outlast.contracts import codec
 from outlast.contracts.messages import ActivityResult, EventReference, RunActivity, RunbookReference
 from outlast.contracts.topics import ENGINE_INBOX, Topic
 from outlast.db.migrate import migrate, migration_files
-from outlast.db.pool import connect_pool
 from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.ports import Outgoing
 from outlast.messaging.topics import TopicAdmin
@@ -32,7 +31,7 @@ from outlast_action_executor.platform import PlatformFindings
 from outlast_action_executor.ports import Committed, Group
 from outlast_action_executor.registry import load_registry
 from outlast_action_executor.runner import ActionRunner
-from outlast_action_executor.store import PostgresLedger, with_planner_settings
+from outlast_action_executor.store import PostgresLedger, connect_ledger
 from outlast_action_executor.web import Web
 
 PARTITIONS = 4
@@ -173,7 +172,7 @@ class World:
     count: int = 0
 
     async def executor(self, ordinal: str = "0", dies_at: str = "") -> Executor:
-        pool = await connect_pool(with_planner_settings(self.dsn), "executor")
+        pool = await connect_ledger(self.dsn)
         await migrate(pool, "executor", migration_files("outlast_action_executor"))
         clock = SystemClock()
         name = f"{self.prefix}{ordinal}"

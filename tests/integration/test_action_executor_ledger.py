@@ -11,12 +11,11 @@ from outlast.contracts.topics import Claim, TopicPartition
 from outlast.db.fence import Move
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.partitioning import ensure_weekly_partitions
-from outlast.db.pool import connect_pool
 from outlast.errors import DataRejected, Fenced
 from outlast_action_executor.core.claim import Resolution
 from outlast_action_executor.local import LocalLedger, LocalTables
 from outlast_action_executor.ports import Committed, Group, Ledger, NewClaim, Operation, Settlement
-from outlast_action_executor.store import PostgresLedger, with_planner_settings
+from outlast_action_executor.store import PostgresLedger, connect_ledger
 
 AT = TopicPartition("activities.notify", 0)
 
@@ -55,7 +54,7 @@ async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
         tables = LocalTables(StillClock())
         yield Ledgers(lambda: LocalLedger(tables))
         return
-    pool = await connect_pool(with_planner_settings(request.getfixturevalue("postgres")), "executor")
+    pool = await connect_ledger(request.getfixturevalue("postgres"))
     await migrate(pool, "executor", migration_files("outlast_action_executor"))
     await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC))
     yield Ledgers(lambda: PostgresLedger(pool, "action_executor"))
@@ -92,7 +91,8 @@ async def test_results_and_claims_of_one_group_are_told_apart(ledgers: Ledgers) 
     ledger = await ledgers.living()
     await ledger.commit(claim(A))
     group = Group(
-        settlements=[Settlement(B, 1, b"b", True), Settlement(A, 1, b"a", False)], claims=[NewClaim(A, 2, 60.0)]
+        settlements=[Settlement(B, 1, b"b", True), Settlement(A, 1, b"a", False)],
+        claims=[NewClaim(A, 2, 60.0)],
     )
     assert await ledger.commit(group) == Committed([False, True], [True])
     ((first, second),) = await ledger.look_up([A])
@@ -169,7 +169,9 @@ async def test_a_settled_claim_cannot_be_taken_over(ledgers: Ledgers) -> None:
     await first.commit(claim(seconds=-1.0))
     ((row,),) = await second.look_up([A])
     await first.commit(settle())
-    assert (await second.commit(Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)]))).claimed == [False]
+    assert (await second.commit(Group(claims=[NewClaim(A, 1, 60.0, Resolution.RETRY, row)]))).claimed == [
+        False
+    ]
 
 
 async def test_a_fence_takes_results_and_claims_back_with_the_offset(ledgers: Ledgers) -> None:

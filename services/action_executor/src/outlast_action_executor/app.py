@@ -1,6 +1,7 @@
 """Composition root: the only module that constructs clients."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,6 @@ from outlast.clock import SystemClock
 from outlast.contracts.topics import ACTION_CLASSES, CATALOGUE, activities
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.partitioning import ensure_weekly_partitions
-from outlast.db.pool import connect_pool
 from outlast.errors import TransientError
 from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.topics import TopicAdmin
@@ -26,7 +26,7 @@ from outlast_action_executor.platform import PlatformFindings
 from outlast_action_executor.registry import Registry, load_registry
 from outlast_action_executor.runner import ActionRunner
 from outlast_action_executor.settings import Settings
-from outlast_action_executor.store import SCHEMA, PostgresLedger, with_planner_settings
+from outlast_action_executor.store import SCHEMA, PostgresLedger, connect_ledger
 from outlast_action_executor.web import Web
 
 MAINTENANCE_SECONDS = 6 * 3600.0
@@ -40,14 +40,15 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     """The executor: its loop, its catalogue, the ledger's tables of the coming weeks."""
     clock = SystemClock()
     registry = load_registry()
-    pool = await connect_pool(with_planner_settings(settings.loop.database_url), SCHEMA)
+    pool = await connect_ledger(settings.loop.database_url)
     await migrate(pool, SCHEMA, migration_files("outlast_action_executor"))
     await _make_weeks(pool, clock)
     ledger = PostgresLedger(pool, LOOP)
     me = await ledger.incarnate(settings.loop.process.instance)
     instance = f"action_executor-{me.ordinal}"
 
-    web = Web(Guard(settings.egress_allow))
+    tls = await asyncio.to_thread(ssl.create_default_context)
+    web = Web(Guard(settings.egress_allow), tls=tls)
     platform = take_apart(settings.platform_url)
     inside = Web(Guard([f"{platform.host}:{platform.port}"]))
     findings = PlatformFindings(settings.platform_url, settings.service_token, inside)

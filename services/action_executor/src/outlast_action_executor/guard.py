@@ -9,6 +9,7 @@ import fnmatch
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -65,6 +66,7 @@ class Target(NamedTuple):
         return f"{self.scheme}://{self.authority}"
 
 
+@lru_cache(maxsize=4096)
 def take_apart(url: str) -> Target:
     """The URL's parts; EgressRefused unless it is a plain http or https URL without credentials."""
     if len(url) > URL_CHARACTERS_MAX:
@@ -90,6 +92,7 @@ def take_apart(url: str) -> Target:
     return Target(scheme, host, port or DEFAULT_PORTS[scheme], path)
 
 
+@lru_cache(maxsize=1024)
 def _host(text: str, *, is_bracketed: bool) -> str:
     if is_bracketed:
         try:

@@ -12,21 +12,26 @@ import asyncpg
 from outlast.contracts.topics import Claim as PartitionClaim
 from outlast.db import fence
 from outlast.db.fence import Owned
-from outlast.db.pool import CONNECT_TIMEOUT_SECONDS, classified, transaction
+from outlast.db.pool import classified, connect_pool, transaction
 from outlast.db.queries import load_queries
 from outlast.errors import Fenced
 from outlast_action_executor.core.claim import Instance, Row
 from outlast_action_executor.ports import Committed, Group, NewClaim, Operation, Settlement
 
 SCHEMA = "executor"
-PLANNER = "enable_seqscan=off&enable_hashjoin=off&enable_mergejoin=off&plan_cache_mode=force_generic_plan"
+PLANNER = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 """Every statement here finds its few rows by the primary key. Plans are made while the table is empty and kept while
 it grows by thousands a second, so the planner must not choose by the table's size."""
 
 
-def with_planner_settings(dsn: str) -> str:
-    """The DSN of connections that plan as this ledger needs."""
-    return f"{dsn}{'&' if '?' in dsn else '?'}{PLANNER}"
+async def connect_ledger(dsn: str) -> "asyncpg.Pool[Any]":
+    """A pool for this ledger. Sessions are left as they were found, so they need no reset, which is a round trip."""
+    return await connect_pool(dsn, SCHEMA, settings=PLANNER, is_reset=False)
 
 
 class PostgresLedger:
@@ -54,7 +59,7 @@ class PostgresLedger:
     async def look_up(self, operations: Sequence[Operation]) -> Sequence[Sequence[Row]]:
         """The attempts recorded of each operation, in the order asked."""
         found: list[list[Row]] = [[] for _ in operations]
-        async with classified(), self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+        async with classified(), self._pool.acquire() as connection:
             rows = await connection.fetch(self._queries["look_up"], *_columns(operations, 3))
         for n, attempt, ordinal, incarnation, takeovers, result, succeeded, is_dead, remaining in rows:
             claimant = Instance(ordinal, incarnation)
@@ -65,7 +70,7 @@ class PostgresLedger:
         """One synchronous commit. Fenced: nothing of it happened. TransientError: nobody knows. DataRejected."""
         overs = [claim for claim in group.claims if claim.over is not None]
         if not (group.moves or overs):
-            async with classified(), self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            async with classified(), self._pool.acquire() as connection:
                 return await self._settle_and_claim(connection, group, frozenset())
         async with transaction(self._pool) as connection:
             if group.moves:
