@@ -26,7 +26,9 @@ def document() -> dict[str, Any]:
     described = make_api(None).openapi()
     schemas: dict[str, Any] = described["components"]["schemas"]
     types = (Lookup, Operations, OperationResults, OperationResult)
-    _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    _, components = msgspec.json.schema_components(
+        types, ref_template=_REFERENCE, schema_hook=lambda _: {"description": "Any JSON."}
+    )
     schemas |= components
     schemas["LookupResults"] = _lookup_results(schemas)
     described["components"]["securitySchemes"]["ServiceToken"] = _SERVICE_TOKEN
