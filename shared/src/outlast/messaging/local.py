@@ -15,7 +15,7 @@ from outlast.messaging.assignment import sticky_assignment
 from outlast.messaging.faults import Faults, NoFaults
 from outlast.messaging.heads import Heads
 from outlast.messaging.partitioner import partition_of
-from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received
+from outlast.messaging.ports import InstanceTaken, Outgoing, Owner, Received, lost_topic_id
 
 PARTITIONS_DEFAULT = 4
 _contracts = {topic.name: topic.partitions for topic in TOPICS}
@@ -231,6 +231,7 @@ class LocalSource:
         await self._release(self._next.keys() - meant)
         seat.held &= meant
         await self._acquire(seat, sorted(meant - self._next.keys()))
+        await self._restart_out_of_range()
 
     def _has_other_topics(self) -> bool:
         """Whether a topic that we hold is gone, or is another one under its name."""
@@ -248,6 +249,15 @@ class LocalSource:
         self._topic_ids.update({claim.at.topic: claim.topic_id for claim in claims})
         self._next.update({at: starts[at] for at in partitions})
 
+    async def _restart_out_of_range(self) -> None:
+        for at, expected in sorted(self._next.items()):
+            topic = self._broker.topics[at.topic]
+            if expected > len(topic.partitions[at.partition]):
+                self._alarm("offset_out_of_range", at)
+                await self._release([at])
+                claim = Claim(at, lost_topic_id(topic.topic_id, expected))
+                self._next[at] = (await self._owner.acquire([claim]))[at]
+
     async def _release(self, partitions: Collection[TopicPartition]) -> None:
         gone = sorted(partitions)
         for at in gone:
@@ -263,9 +273,6 @@ class LocalSource:
         for number in range(len(ours)):
             at = ours[(number + self._turn) % len(ours)]  # nobody is always last
             log = self._broker.topics[at.topic].partitions[at.partition]
-            if self._next[at] > len(log):
-                self._alarm("offset_out_of_range", at)
-                self._next[at] = 0
             available = min(len(log) - self._next[at], messages_max - len(taken))
             count = min(available, self._broker.faults.take(at, available)) if available > 0 else 0
             taken += log[self._next[at] : self._next[at] + count]

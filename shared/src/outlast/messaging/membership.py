@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as WirePartition
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.errors import TransientError
 from outlast.messaging.member import CONNECTION, SUSPICIOUS, Member, to_received
-from outlast.messaging.ports import InstanceTaken, Received
+from outlast.messaging.ports import InstanceTaken, Received, lost_topic_id
 from outlast.messaging.topics import TopicAdmin, contract_of
 
 SLICE_SECONDS = 0.1
@@ -273,19 +273,32 @@ class Membership:
             self._subscribe(consumer, f"^outlast-nudge-{self._nudges}$")
 
     def _restart_out_of_range(self, consumer: Consumer) -> None:
-        """The topic is the same, the offset is gone: data was lost, or kept too short. Say so, go on."""
+        """The topic is the same, the offset is gone: kept too short, or data was lost. Say so, go on at the earliest.
+
+        Beyond the end, messages are lost that the owner had counted on: it is asked again as for a new topic, so
+        that it starts over, and says again what it has outstanding. Doubles mean nothing.
+        """
         for at in sorted(self._out_of_range & self._next.keys()):
-            wire = WirePartition(at.topic, at.partition)
+            wire, expected = WirePartition(at.topic, at.partition), self._next[at]
             try:
                 low, high = consumer.get_watermark_offsets(wire, ANSWER_SECONDS_MAX) or (0, 0)
             except KafkaException as failure:
                 raise TransientError(f"expected the earliest offset of {at}, got {failure}") from failure
-            _log.error("offset_out_of_range", at=at, expected=self._next[at], earliest=low, end=high)
+            _log.error("offset_out_of_range", at=at, expected=expected, earliest=low, end=high)
             self._alarm("offset_out_of_range", at)
-            self._next[at] = low
+            start = low
+            if expected > high:
+                self._drop([at])
+                lost = Claim(at, lost_topic_id(self._topic_ids[at.topic], expected))
+                try:
+                    start = max(low, self._acquire([lost], ACQUIRE_SECONDS_MAX)[at])
+                except TransientError:
+                    self.leave()  # the next turn joins, and comes here again
+                    raise
+            self._next[at] = start
             self._held = [message for message in self._held if message.at != at]
             consumer.incremental_unassign([wire])
-            consumer.incremental_assign([WirePartition(at.topic, at.partition, low)])
+            consumer.incremental_assign([WirePartition(at.topic, at.partition, start)])
             if at in self._paused:
                 consumer.pause([wire])
         self._out_of_range.clear()

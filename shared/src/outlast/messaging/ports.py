@@ -44,6 +44,15 @@ class InstanceTaken(PermanentError):
     """Another process joined under our instance id: we are the zombie and must stop, not join again."""
 
 
+def lost_topic_id(topic_id: str, expected_offset: int) -> str:
+    """What a topic is called in a claim when it ends before the offset that its owner expects.
+
+    The broker lost messages under the topic's own id. To the owner that is a new topic: start over, say again what
+    is outstanding. The next ordinary claim names the topic's own id, and so starts over once more.
+    """
+    return f"{topic_id}+lost-before-{expected_offset}"
+
+
 class Owner(Protocol):
     """The loop, as the source sees it: asked for start offsets when partitions are assigned."""
 
