@@ -94,6 +94,9 @@ def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers
         environment[f"{name.upper()}_URL"] = url
     if service.has_api:
         environment["OUTLAST_HTTP_PORT"] = str(ports.api(service.number))
+    if service.name == "control_plane":  # it reads two views of others, wherever these keep them
+        environment.setdefault("CONTROL_PLANE_RECORDS_URL", servers.databases["finalizer"])
+        environment.setdefault("CONTROL_PLANE_ENGINE_URL", servers.databases["engine"])
     health = f"http://127.0.0.1:{ports.health(service.number)}"
     links = {"health": health, "metrics": f"{health}/metrics"}
     if service.has_api:
