@@ -395,8 +395,10 @@ async def test_what_is_refused_or_not_found_leaves_its_key_free(api: httpx.Async
     absent = operation("no such finding", "r3", "add_tags", {"tags": ["a"]})
     unknown = operation(finding["id"], "r4", "delete_everything", {})
     shape = operation(finding["id"], "r5", "add_tags", {"tags": [1]})
-    answers = await act(api, wrong, foreign, absent, unknown, shape)
-    assert [each["status"] for each in answers] == ["refused", "not_found", "not_found", "refused", "refused"]
+    nameless = operation("", "r6", "add_tags", {"tags": ["a"]})
+    nul = operation(finding["id"], "r\x007", "add_tags", {"tags": ["a"]})
+    answers = await act(api, wrong, foreign, absent, unknown, shape, nameless, nul)
+    assert [each["status"] for each in answers] == ["refused", *["not_found"] * 2, *["refused"] * 4]
     assert "arguments.tags[0]" in answers[4]["message"]
     right = operation(finding["id"], "r1", "change_severity", {"severity": "high"})
     assert (await act(api, right))[0]["status"] == "applied"
@@ -562,7 +564,10 @@ async def test_an_endpoint_shows_and_changes_nothing_of_another_company(
         assert "globex" not in answer.text.replace(theirs["team_id"], "")
         assert "secret plans" not in answer.text
     assert await snapshot(pools, "globex") == before
-    if (method, path) in IN_OWN_COMPANY_ONLY:  # what this made in our own company would be found by the next test
+    if (
+        method,
+        path,
+    ) in IN_OWN_COMPANY_ONLY:  # what this made in our own company would be found by the next test
         table, ids = ("teams", "team_id") if "teams" in path else ("assets", "asset_id")
         await pools.service.execute(f"delete from {table} where company_id = 'acme' and id = $1", theirs[ids])
 

@@ -4,9 +4,10 @@ import asyncpg
 import msgspec
 
 from outlast.errors import ContractError, LimitExceeded
+from outlast.limits import FINDING_OPERATIONS_MAX
 from outlast_platform.core.findings import Finding
 from outlast_platform.core.operations import ChangedState, Operation, OperationResult, apply, state_after
-from outlast_platform.limits import OPERATIONS_MAX
+from outlast_platform.limits import KEY_CHARACTERS_MAX
 from outlast_platform.store import QUERIES, Actor, AuthoredChange, Write, lock_findings, write_changes
 
 Key = tuple[str, str]
@@ -37,18 +38,8 @@ def decode_operations(body: bytes) -> Operations:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         text, _, path = str(fault).partition(" - at `$.")
         raise ContractError(text, path.rstrip("`")) from fault
-    if len(batch.operations) > OPERATIONS_MAX:
-        raise LimitExceeded("operations_max", OPERATIONS_MAX, len(batch.operations))
-    for number, each in enumerate(batch.operations):
-        for name in ("company_id", "finding_id", "idempotency_key"):
-            text: str = getattr(each, name)
-            if not text or "\x00" in text or len(text) > 500:
-                raise ContractError(
-                    "expected 1 to 500 characters without NUL", f"operations[{number}].{name}"
-                )
-        actor = each.actor
-        if "\x00" in f"{actor.runbook_id}{actor.runbook_name}{actor.execution_id}":
-            raise ContractError("expected text without NUL", f"operations[{number}].actor")
+    if len(batch.operations) > FINDING_OPERATIONS_MAX:
+        raise LimitExceeded("finding_operations_max", FINDING_OPERATIONS_MAX, len(batch.operations))
     return batch
 
 
@@ -60,14 +51,17 @@ async def apply_operations(
     A key is taken before the finding changes and in the same transaction, so a concurrent repetition waits and then
     finds the result. What is refused or not found leaves its key free.
     """
-    operations = batch.operations
-    findings = await lock_findings(connection, {(each.company_id, each.finding_id) for each in operations})
-    candidates = [each for each in operations if (each.company_id, each.finding_id) in findings]
+    sound = [each for each in batch.operations if not _fault_of(each)]
+    findings = await lock_findings(connection, {(each.company_id, each.finding_id) for each in sound})
+    candidates = [each for each in sound if (each.company_id, each.finding_id) in findings]
     taken = await _claim(connection, write, candidates)
-    recorded = await _recorded(connection, [each for each in operations if _key(each) not in taken])
+    recorded = await _recorded(connection, [each for each in sound if _key(each) not in taken])
     results: list[OperationResult] = []
     changes: list[AuthoredChange] = []
-    for each in operations:
+    for each in batch.operations:
+        if fault := _fault_of(each):
+            results.append(OperationResult(status="refused", message=fault))
+            continue
         result, change = _decide(each, findings, taken, recorded)
         results.append(result)
         if change is not None:
@@ -76,6 +70,22 @@ async def apply_operations(
     await write_changes(connection, write, changes)
     await _settle(connection, taken, recorded)
     return OperationResults(tuple(results))
+
+
+def _fault_of(operation: Operation) -> str:
+    """Why nothing of this operation can be stored, "" if it can. One company's fault is not another's."""
+    actor = operation.actor
+    for name, text in (
+        ("company_id", operation.company_id),
+        ("finding_id", operation.finding_id),
+        ("idempotency_key", operation.idempotency_key),
+        ("actor.runbook_id", actor.runbook_id),
+    ):
+        if not 1 <= len(text) <= KEY_CHARACTERS_MAX or "\x00" in text:
+            return f"{name}: expected 1 to {KEY_CHARACTERS_MAX} characters without NUL"
+    if "\x00" in actor.runbook_name or "\x00" in actor.execution_id:
+        return "actor: expected text without NUL"
+    return ""
 
 
 def _decide(

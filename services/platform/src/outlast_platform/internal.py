@@ -17,7 +17,7 @@ from outlast.runtime.tracing import HEADER
 from outlast_platform import metrics
 from outlast_platform.access import unauthenticated
 from outlast_platform.finding_actions import apply_operations, decode_operations
-from outlast_platform.limits import REQUEST_BYTES_MAX
+from outlast_platform.limits import INTERNAL_BYTES_MAX
 from outlast_platform.lookups import decode_lookup, look_up
 from outlast_platform.problems import Fault, Problem, invalid, problem_response, unavailable
 from outlast_platform.services import Services
@@ -106,7 +106,7 @@ async def _body(receive: Receive) -> bytes:
             raise Problem(400, "incomplete", "The request ended before its body did.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > REQUEST_BYTES_MAX:
-            raise Problem(413, "too_large", f"Expected a body of at most {REQUEST_BYTES_MAX} bytes.")
+        if size > INTERNAL_BYTES_MAX:
+            raise Problem(413, "too_large", f"Expected a body of at most {INTERNAL_BYTES_MAX} bytes.")
         if not message.get("more_body", False):
             return b"".join(parts)

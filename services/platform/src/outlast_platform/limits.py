@@ -16,8 +16,10 @@ COMMENT_CHARACTERS_MAX = 16_000
 ASSIGNEES_MAX = 50
 MEMBERS_MAX = 500
 ATTRIBUTES_BYTES_MAX = 32 * 1024
-OPERATIONS_MAX = 500
-"""Finding actions in one request."""
+KEY_CHARACTERS_MAX = 500
+"""Ids and idempotency keys of operations."""
+INTERNAL_BYTES_MAX = 64 * 1024 * 1024
+"""A batch from another service of ours, where one large operation must not be the end of its neighbours."""
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
 IMPORTS_IN_FLIGHT_MAX = 2

@@ -19,7 +19,9 @@ Severity = Literal["info", "low", "medium", "high", "critical"]
 Status = Literal["open", "assigned", "in_progress", "resolved", "closed", "accepted", "false_positive"]
 AssetClass = Literal["host", "repository", "dependencies", "web", "container", "other"]
 WITHOUT_NUL = r"^[^\x00]*$"
-Id = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+ID_PATTERN = r"^[A-Za-z0-9._:@+-]{1,200}$"
+"""Ids become subjects of events and parts of URLs."""
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_CHARACTERS_MAX, pattern=WITHOUT_NUL)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=TAG_CHARACTERS_MAX, pattern=WITHOUT_NUL)]
 Comment = Annotated[str, StringConstraints(max_length=COMMENT_CHARACTERS_MAX, pattern=WITHOUT_NUL)]

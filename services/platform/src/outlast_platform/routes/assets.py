@@ -10,7 +10,7 @@ from outlast.contracts.domain_events import AssetCreated, AssetUpdated
 from outlast.db.outbox import append
 from outlast_platform.access import READ_FINDINGS, CallerIs, CompanyNamed, Role
 from outlast_platform.limits import ATTRIBUTES_BYTES_MAX, PAGE_DEFAULT
-from outlast_platform.models import WITHOUT_NUL, AssetPage, AssetShown, AssetWanted
+from outlast_platform.models import ID_PATTERN, AssetPage, AssetShown, AssetWanted
 from outlast_platform.pages import After, Limit, page
 from outlast_platform.problems import Fault, invalid, not_found
 from outlast_platform.routes.teams import expect_company
@@ -18,7 +18,7 @@ from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, Write, json_text, write_audit
 
 router = APIRouter(tags=["assets"])
-AssetId = Annotated[str, Path(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+AssetId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 @router.put("/assets/{asset_id}", response_model=AssetShown)

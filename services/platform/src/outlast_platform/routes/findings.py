@@ -20,6 +20,7 @@ from outlast_platform.core.findings import (
 )
 from outlast_platform.limits import PAGE_DEFAULT
 from outlast_platform.models import (
+    ID_PATTERN,
     WITHOUT_NUL,
     FindingEdit,
     FindingPage,
@@ -34,7 +35,7 @@ from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, AuthoredChange, lock_findings, write_changes
 
 router = APIRouter(tags=["findings"])
-FindingId = Annotated[str, Path(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+FindingId = Annotated[str, Path(pattern=ID_PATTERN)]
 Text = Annotated[str | None, Query(max_length=200, pattern=WITHOUT_NUL)]
 _PLAIN = (
     *("id", "asset_id", "title", "description", "severity", "status", "tags", "assignees", "teams", "tool"),

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path, Request
 
 from outlast_platform.access import READ_FINDINGS, CallerIs, CompanyNamed, Role
 from outlast_platform.limits import PAGE_DEFAULT
-from outlast_platform.models import WITHOUT_NUL, TeamPage, TeamShown, TeamWanted
+from outlast_platform.models import ID_PATTERN, TeamPage, TeamShown, TeamWanted
 from outlast_platform.pages import After, Limit, page
 from outlast_platform.problems import Fault, invalid, not_found
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, write_audit
 
 router = APIRouter(tags=["teams"])
-TeamId = Annotated[str, Path(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+TeamId = Annotated[str, Path(pattern=ID_PATTERN)]
 
 
 @router.put("/teams/{team_id}", response_model=TeamShown)
