@@ -64,9 +64,17 @@ class Member(NamedTuple):
         }
 
 
+UNREADABLE = [("outlast-headers-unreadable", b"1")]
+"""In place of headers whose names are not UTF-8."""
+
+
 def to_received(message: Message) -> Received:
     """A message of the client library as ours."""
-    headers = message.headers()
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        # a header's name is not UTF-8, which the library cannot say properly; the message must not stop its partition
+        headers = UNREADABLE
     return Received(
         message.topic(),  # pyright: ignore[reportArgumentType] a message without error has all of these
         message.partition(),  # pyright: ignore[reportArgumentType]
