@@ -14,7 +14,7 @@ from outlast.runbooks.conditions import parse_condition
 from outlast.runbooks.definition import Rule
 from outlast.runbooks.faults import DefinitionRefused
 from outlast.testing import condition_oracle
-from outlast.testing.condition_strategies import NOW, random_object, random_tree
+from outlast.testing.condition_strategies import EDGES, NOW, random_object, random_tree
 from outlast_trigger_matcher.core import bucket
 from outlast_trigger_matcher.core.index import TriggerIndex
 
@@ -180,30 +180,6 @@ def test_of_many_selective_runbooks_only_those_that_can_fire_are_asked(
     payload = {"finding": {"s": "high", "k": payload_value}}
     assert index.match("acme", "finding_created", payload, NOW) == ("r0007",)
     assert len(index.candidates("acme", "finding_created", payload)) <= 3
-
-
-EDGES: list[Any] = [
-    None,
-    True,
-    False,
-    0,
-    1,
-    1.0,
-    2,
-    "",
-    "x",
-    "X",
-    "xy",
-    "ß",
-    "SS",
-    "1",
-    "high",
-    "HIGH",
-    "low",
-    [],
-    {},
-]
-EDGES += [["x"], [[1]], [True], [None, "high"], "2026-03-01T12:00:00Z", "2026-03-01T13:00:00+01:00"]
 
 
 @pytest.mark.parametrize("op", ["eq", "in", "starts_with", "gt", "gte", "lt", "lte"])

@@ -1,15 +1,20 @@
 """The compiled conditions and the naive reading of the specification agree, whatever is asked."""
 
+import itertools
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlast.runbooks.conditions import parse_condition
+from outlast.runbooks.faults import DefinitionRefused
+from outlast.runbooks.trees import OPERATORS
 from outlast.runbooks.trees import leaves as leaves_of
 from outlast.testing import condition_oracle
 from outlast.testing.condition_strategies import (
+    EDGES,
     NOW,
     leaves,
     objects,
@@ -47,6 +52,22 @@ def test_many_random_conditions_agree_with_the_naive_evaluator(seed: int) -> Non
         tree = {"all": [random_leaf(rng, ("a[*]", "b[*]", "a[*].b[*]")) for _ in range(3)]}
         expected = condition_oracle.holds(tree, payload, NOW)
         assert parse_condition(tree).matches(payload, NOW) is expected, (tree, payload)
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_every_operator_agrees_with_the_naive_evaluator_at_every_edge(op: str) -> None:
+    for value, folds in itertools.product([*EDGES, EDGES], [False, True]):
+        tree = {"field": "f.x", "op": op, "value": value, "i": folds}
+        try:
+            condition = parse_condition(tree)
+        except DefinitionRefused:
+            continue
+        for found in EDGES:
+            payload = {"f": {"x": found}}
+            assert condition.matches(payload, NOW) is condition_oracle.holds(tree, payload, NOW), (
+                tree,
+                found,
+            )
 
 
 def _value_of(tree: dict[str, Any], results: dict[str, bool], at: str = "") -> bool:

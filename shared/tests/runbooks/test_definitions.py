@@ -323,6 +323,23 @@ def test_text_beside_a_placeholder_is_text_to_the_schema(config: dict[str, Any],
     assert list(faults(with_action(type="http_request", config=config))) == [path]
 
 
+def test_a_default_that_is_a_placeholder_is_laid_in_where_it_can_be_rendered() -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "finding_id": {"type": "string", "default": "{{ finding.id }}"},
+            "method": {"type": "string", "default": "POST"},
+        },
+        "required": ["finding_id"],
+    }
+    catalogue = Catalogue([ActionKind(type="touch", action_class="finding", config_schema=schema)])
+    for config, expected in (({}, "{{ finding.id }}"), ({"finding_id": "f-9"}, "f-9")):
+        runbook = parse_runbook(with_action(type="touch", config=config), catalogue)
+        (action,) = runbook.actions
+        assert isinstance(action, Action)
+        assert action.config.source == {"finding_id": expected}
+
+
 # ---- pinned and exported
 
 

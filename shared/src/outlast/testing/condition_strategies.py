@@ -27,6 +27,32 @@ INSTANTS = (
 )
 NUMBERS = (0, 1, 1.0, -1, 2, 2.5, 2**53, 10**20)
 
+EDGES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    2,
+    "",
+    "x",
+    "X",
+    "xy",
+    "yx",
+    "ß",
+    "SS",
+    "1",
+    "high",
+    "HIGH",
+    "low",
+]
+EDGES += [[], {}, ["x"], [[1]], [True], [None, "high"], ["xy"], {"x": 1}, "5m", "1h", *INSTANTS]
+"""Values of every kind, several alike; for tests that try all of them against each other."""
+
+_COMMON = (True, 1, "x", "high", 2.5)
+"""Values that meet often."""
+
 texts = st.sampled_from(WORDS + INSTANTS)
 scalars = st.one_of(st.none(), st.booleans(), st.sampled_from(NUMBERS), texts)
 values = st.recursive(
@@ -100,7 +126,7 @@ def random_object(rng: random.Random, depth: int = 3) -> dict[str, Any]:
 
 def random_scalar(rng: random.Random) -> Any:
     """Null, a boolean, a number or text."""
-    return rng.choice([None, True, False, *NUMBERS, *WORDS, *INSTANTS])
+    return rng.choice(_COMMON if rng.random() < 0.5 else (None, True, False, *NUMBERS, *WORDS, *INSTANTS))
 
 
 def random_path(rng: random.Random, roots: tuple[str, ...] = NAMES) -> str:
