@@ -10,7 +10,7 @@ from outlast.runbooks.definition import Action, Branch, OnUnknown, Retry, Step, 
 from outlast.runbooks.documents import Json, kind_of
 from outlast.runbooks.faults import DefinitionFault, element, member
 from outlast.runbooks.fields import FieldReader
-from outlast.runbooks.schemas import schema_faults
+from outlast.runbooks.schemas import schema_faults, with_placeholder_defaults
 from outlast.runbooks.templates import TemplateValue
 from outlast.runbooks.trees import suggestion
 from outlast.runbooks.unreleased import UNRELEASED_ACTIONS
@@ -133,6 +133,8 @@ class ActionReader:
         if not isinstance(config, dict):
             self._fault(at, f"expected an object, got {kind_of(config)}")
             return TemplateValue({})
+        if kind is not None:
+            config = with_placeholder_defaults(config, kind.config_schema)
         before = len(self._faults)
         value = TemplateValue(config, at, self._faults)
         if kind is not None and len(self._faults) == before:

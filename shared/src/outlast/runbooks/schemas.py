@@ -64,6 +64,21 @@ def schema_faults(config: Json, schema: dict[str, Json], at: str) -> list[Defini
     ]
 
 
+def with_placeholder_defaults(config: dict[str, Json], schema: dict[str, Json]) -> dict[str, Json]:
+    """The config with those properties laid in that it leaves out and whose default in the schema has a placeholder:
+    only here can they be rendered. Constant defaults are the executor's.
+    """
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return config
+    laid_in: dict[str, Json] = {}
+    for name, described in properties.items():
+        default = described.get("default") if isinstance(described, dict) else None
+        if name not in config and isinstance(default, str) and has_placeholder(default):
+            laid_in[name] = default
+    return {**config, **laid_in} if laid_in else config
+
+
 def _fault(error: ValidationError, at: str) -> DefinitionFault:
     path = at
     for step in error.absolute_path:
