@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import asyncpg
 
@@ -88,7 +87,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     )
 
 
-async def _make_weeks(pool: "asyncpg.Pool[Any]", clock: SystemClock) -> None:
+async def _make_weeks(pool: asyncpg.Pool, clock: SystemClock) -> None:
     """The ledger's tables of this and the coming weeks, with room for a result beside each claim."""
     for name in await ensure_weekly_partitions(pool, SCHEMA, "claims", clock.now()):
         await pool.execute(f'alter table "{SCHEMA}"."{name}" set (fillfactor = 60)')

@@ -28,14 +28,13 @@ from dataclasses import dataclass, field
 
 from outlast import limits
 from outlast.clock import Clock
-from outlast.contracts.messages import ActionError
 from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
 from outlast.errors import ContractError, DataRejected, Fenced, TransientError
 from outlast.messaging.dead_letter import dead_letter
 from outlast.messaging.ports import Received, Sink, Source
 from outlast.runtime.logging import get_logger
-from outlast.runtime.tracing import trace_id
 from outlast_action_executor import inbound, outbound
+from outlast_action_executor.calls import Caller
 from outlast_action_executor.core.caps import Caps, WaitingRoom
 from outlast_action_executor.core.claim import Answer, Call, Defer, Instance, Unknown, decide
 from outlast_action_executor.delivery import Delivery
@@ -43,7 +42,7 @@ from outlast_action_executor.inbound import Activity, Attempt, Item
 from outlast_action_executor.metrics import ExecutorMetrics
 from outlast_action_executor.outbound import Finished
 from outlast_action_executor.partitions import Partitions, stored
-from outlast_action_executor.ports import Committed, Concurrency, Group, Ledger, NewClaim, Ran, Runner
+from outlast_action_executor.ports import Committed, Concurrency, Group, Ledger, NewClaim, Runner
 
 LOOP = "action_executor"
 TURN_SECONDS_MAX = 1.0
@@ -81,6 +80,7 @@ class ExecutorLoop:
     def __init__(self, me: Instance, ports: Ports, metrics: ExecutorMetrics, caps: Caps = Caps()) -> None:  # noqa: B008 a frozen tuple
         self._me = me
         self._ledger, self._sink, self._runner = ports.ledger, ports.sink, ports.runner
+        self._caller = Caller(ports.runner, ports.clock, metrics)
         self._concurrency, self._clock = ports.concurrency, ports.clock
         self._metrics = metrics
         self._source: Source | None = None
@@ -389,9 +389,8 @@ class ExecutorLoop:
         self._room.release(activity)
         if is_ours is None:
             del self._in_flight[activity.key]
-            error = ActionError(code="rejected", message="the ledger does not take this activity")
-            refused = outbound.finished(activity, Ran(error=error), self._clock.now(), 0.0)
-            self._delivery.send([activity.item], outbound.result(activity, refused.settlement.result))
+            refused = self._caller.refuse(activity).settlement
+            self._delivery.send([activity.item], outbound.result(activity, refused.result))
             return None
         self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
         return None
@@ -402,32 +401,10 @@ class ExecutorLoop:
         except (Fenced, TransientError) as fault:
             log.warning("stopped_with_unstored", error=str(fault))
 
-    # ---- the call --------------------------------------------------------------------------------------------
-
     async def _call(self, activity: Activity) -> None:
         """Run one claimed attempt, and leave its result to be settled."""
-        started_at, began = self._clock.now(), self._clock.monotonic()
-        self._metrics.started(
-            activity.asked.action, started_at.timestamp() - activity.item.timestamp_ms / 1000
-        )
-        try:
-            ran = await self._runner.run(
-                activity.asked, activity.plan, activity.resolution, activity.traceparent
-            )
-        except Exception as fault:  # a bug in an action fails the action, not the loop
-            log.error("action_raised", execution=activity.asked.execution_id, activity=activity.asked.activity_id,
-                      action=activity.asked.action, exc_info=fault)  # fmt: skip
-            ran = Ran(
-                error=ActionError(code="internal_error", message=f"the action raised {type(fault).__name__}")
-            )
-        seconds = self._clock.monotonic() - began
-        self._finished.append(outbound.finished(activity, ran, started_at, seconds))
+        self._finished.append(await self._caller.call(activity))
         self._room.release(activity)
-        self._metrics.ended(activity.asked.action, ran, seconds)
-        if ran.error is not None:
-            log.info("activity_failed", execution=activity.asked.execution_id, activity=activity.asked.activity_id,
-                     attempt=activity.asked.attempt, action=activity.asked.action, code=ran.error.code,
-                     trace=trace_id(activity.traceparent))  # fmt: skip
 
 
 def _ignore(_: bool) -> None:

@@ -79,7 +79,8 @@ class PlatformFindings:
 
     async def _send(self, batch: list[tuple[FindingOperation, "asyncio.Future[_Result]"]]) -> None:
         try:
-            results = await self._ask([_operation(operation) for operation, _ in batch])
+            traceparent = batch[0][0].traceparent  # a request has one; of several traces the first's
+            results = await self._ask([_operation(operation) for operation, _ in batch], traceparent)
         except ActionFailed as failure:
             results = failure
         except Exception as fault:  # noqa: BLE001 whoever waits must hear of it
@@ -94,9 +95,10 @@ class PlatformFindings:
             else:
                 future.set_result(results[index])
 
-    async def _ask(self, operations: list[_Operation]) -> list[_Result]:
+    async def _ask(self, operations: list[_Operation], traceparent: str) -> list[_Result]:
         body = msgspec.json.encode(_Request(operations=operations))
-        request = HttpRequest(method="POST", url=self._url, headers=self._headers, body=body)
+        headers = {**self._headers, "traceparent": traceparent} if traceparent else self._headers
+        request = HttpRequest(method="POST", url=self._url, headers=headers, body=body)
         response = await self._outside.request(request)
         if response.status != 200:
             is_retryable = response.status in (408, 425, 429) or response.status >= 500

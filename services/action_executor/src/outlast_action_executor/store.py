@@ -29,7 +29,7 @@ PLANNER = {
 it grows by thousands a second, so the planner must not choose by the table's size."""
 
 
-async def connect_ledger(dsn: str) -> "asyncpg.Pool[Any]":
+async def connect_ledger(dsn: str) -> asyncpg.Pool:
     """A pool for this ledger. Sessions are left as they were found, so they need no reset, which is a round trip."""
     return await connect_pool(dsn, SCHEMA, settings=PLANNER, is_reset=False)
 
@@ -37,7 +37,7 @@ async def connect_ledger(dsn: str) -> "asyncpg.Pool[Any]":
 class PostgresLedger:
     """Claims and results in the schema `executor`, for one instance."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", loop: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, loop: str) -> None:
         self._pool = pool
         self._loop = loop
         self._queries = load_queries("outlast_action_executor")

@@ -50,6 +50,7 @@ class FindingOperation(msgspec.Struct, frozen=True, kw_only=True):
     runbook_name: str
     execution_id: str
     chain: tuple[str, ...] = ()
+    traceparent: str = ""
 
 
 class Findings(Protocol):

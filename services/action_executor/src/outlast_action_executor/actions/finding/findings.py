@@ -67,6 +67,7 @@ async def _apply(
             runbook_name=call.runbook.name,
             execution_id=call.execution_id,
             chain=call.chain,
+            traceparent=call.traceparent,
         )
     )
     return ActionOutcome(
