@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 BODY_BYTES_MAX = 1024 * 1024
+CHECK_SECONDS = 0.5
 CREDENTIALS = {"authorization", "cookie", "proxy-authorization"}
 
 
@@ -82,9 +83,17 @@ def main() -> None:
     options = parser.parse_args()
     server = Receiver(("127.0.0.1", options.port), options.log)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    pause = threading.Event()
     with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(options.with_pid).wait()
+        process = psutil.Process(options.with_pid)
+        while _lives(process) and not pause.wait(CHECK_SECONDS):
+            pass
     server.shutdown()
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it still does something; one that ended and was not reaped is gone."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 if __name__ == "__main__":
