@@ -319,6 +319,7 @@ async def test_a_look_up_answers_in_order_with_the_owning_team(api: httpx.AsyncC
             {"company_id": "acme", "asset_id": asset},
             {"company_id": "acme", "finding_id": first["id"], "asset_id": "no such asset"},
             {"company_id": "acme"},
+            {"company_id": "acme", "finding_id": "a\x00", "asset_id": "b\x00"},
         ]
     }
     answer = await api.post("/lookup", json=body, headers=SERVICE)
@@ -331,7 +332,14 @@ async def test_a_look_up_answers_in_order_with_the_owning_team(api: httpx.AsyncC
     assert results[1] == {"finding": None, "asset": None}
     assert results[2] == {"finding": None, "asset": results[0]["asset"]}
     assert (results[3]["finding"]["id"], results[3]["asset"]) == (first["id"], None)
-    assert results[4] == {"finding": None, "asset": None}
+    assert results[4] == results[5] == {"finding": None, "asset": None}
+
+
+async def test_a_method_that_a_path_does_not_have_is_refused_with_those_it_has(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.request("DELETE", "/api/v1/assets/a", headers=SERVICE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PUT")
 
 
 async def test_a_look_up_is_bounded_and_needs_the_service_token(api: httpx.AsyncClient) -> None:

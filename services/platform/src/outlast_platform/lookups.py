@@ -38,9 +38,17 @@ def decode_lookup(body: bytes) -> Lookup:
         raise ContractError(text, path.rstrip("`")) from fault
     if len(lookup.requests) > LOOKUP_IDS_MAX:
         raise LimitExceeded("lookup_ids_max", LOOKUP_IDS_MAX, len(lookup.requests))
-    if b"\\u0000" in body:
-        raise ContractError("expected ids without NUL", "requests")
+    if b"\\u0000" in body:  # nothing has such an id, and one bad id must not be the end of its batch
+        return Lookup(tuple(_without_nul(request) for request in lookup.requests))
     return lookup
+
+
+def _without_nul(request: LookupRequest) -> LookupRequest:
+    return LookupRequest(
+        request.company_id.replace("\x00", "\ufffd"),
+        request.finding_id and request.finding_id.replace("\x00", "\ufffd"),
+        request.asset_id and request.asset_id.replace("\x00", "\ufffd"),
+    )
 
 
 async def look_up(service_pool: asyncpg.Pool, lookup: Lookup) -> bytes:

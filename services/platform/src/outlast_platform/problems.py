@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from outlast.errors import DataRejected, LimitExceeded, TransientError
 from outlast.runtime.logging import get_logger
@@ -94,9 +95,11 @@ def install_handlers(app: FastAPI) -> None:
         return problem_response(invalid("The request is not as this API describes it.", *errors))
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, fault: HTTPException) -> Response:
+    async def _http(request: Request, fault: HTTPException) -> Response:
         code = CODES.get(fault.status_code) or HTTPStatus(fault.status_code).name.lower()
         headers = dict(fault.headers or {})
+        if fault.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(app, request))
         return problem_response(Problem(fault.status_code, code, str(fault.detail), headers=headers))
 
     @app.exception_handler(LimitExceeded)
@@ -121,6 +124,16 @@ def install_handlers(app: FastAPI) -> None:
         return problem_response(
             Problem(500, "internal", "This is our fault; the service's log has the reason.")
         )
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that this path has; the framework names those of one route only."""
+    return sorted(
+        method.upper()
+        for path, item in app.openapi()["paths"].items()
+        if compile_path(path)[0].fullmatch(request.url.path)
+        for method in item
+    )
 
 
 def _path(location: tuple[object, ...]) -> str:
