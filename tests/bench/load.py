@@ -79,10 +79,10 @@ def action(number: int, url: str | None) -> dict[str, object]:
 
 
 def runbook(name: str, wanted: str, url: str | None) -> dict[str, object]:
-    """A runbook that fires for findings of that severity and title prefix."""
+    """A runbook that fires for findings of that severity and rule prefix."""
     condition = {
         "all": [
-            {"field": "finding.title", "op": "starts_with", "value": wanted},
+            {"field": "finding.rule_id", "op": "starts_with", "value": wanted},
             {"field": "event.data.note", "op": "eq", "value": "storm"},
         ]
     }
@@ -117,11 +117,11 @@ class Storm:
         self._topic = topic
         self._producer = Producer(
             {"bootstrap.servers": system.kafka, "linger.ms": 0, "enable.idempotence": True,
-             "queue.buffering.max.messages": 1_000_000}
+             "queue.buffering.max.messages": 1_000_000, "log_level": 2}
         )  # fmt: skip
         self._consumer = Consumer(
             {"bootstrap.servers": system.kafka, "group.id": f"bench-{uuid.uuid4()}", "enable.auto.commit": False,
-             "fetch.min.bytes": 1, "fetch.wait.max.ms": 100}
+             "fetch.min.bytes": 1, "fetch.wait.max.ms": 100, "log_level": 2}
         )  # fmt: skip
         metadata = self._consumer.list_topics("executions.recorded", timeout=10)
         parts = [

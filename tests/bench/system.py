@@ -77,7 +77,7 @@ def prepare(system: System, url: str | None, name: str) -> None:
         ok(api.put(f"/companies/{COMPANY}", json={"name": "Bench"}))
         ok(api.put(f"/producers/{PRODUCER}", json={"companies": [COMPANY]}))
         for number in range(RUNBOOKS):
-            wanted = "Match" if number == 0 else f"Other {number}"
+            wanted = "bench-" if number == 0 else f"other-{number}-"
             document = {**runbook(f"bench-{number}", wanted, url), "active": True}
             ok(until_there(lambda d=document, n=number: api.put(f"/runbooks/bench-{n}", json=d)))
     print(f"bench: {RUNBOOKS} runbooks with {name} actions are saved", file=sys.stderr, flush=True)
