@@ -68,6 +68,21 @@ def test_nobody_answering_says_how_to_start_it() -> None:
     assert "outlast up" in caught.value.next_step
 
 
+def test_what_was_cut_off_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlast_cli.client.PAUSE_SECONDS", 0.0)
+    keys: list[str] = []
+
+    def cut_off_once(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["idempotency-key"])
+        if len(keys) == 1:
+            raise httpx.ReadError("reset", request=request)
+        return httpx.Response(200, json={})
+
+    client(cut_off_once).post("/identities", {"name": "x"})
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
 def test_every_page_is_fetched() -> None:
     pages = {None: {"items": [1, 2], "next": "2"}, "2": {"items": [3], "next": None}}
     asked = client(lambda request: httpx.Response(200, json=pages[request.url.params.get("after")]))

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from outlast_cli import client as client_module
 from outlast_cli.main import outlast
 from outlast_cli.profiles import Profile, Profiles, find_target, profiles_file, read_profiles, write_profiles
 from outlast_local.layout import RunFolder
@@ -50,7 +49,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer]:
     def made(**options: object) -> httpx.Client:
         return real(**(options | {"transport": httpx.MockTransport(answer)}))  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(client_module.httpx, "Client", made)
+    monkeypatch.setattr(httpx, "Client", made)
     return answers
 
 

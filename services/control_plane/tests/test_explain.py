@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from outlast.runbooks.documents import Json
 from outlast_control_plane.core.explain import HistoryLine, explain, final_status, questions
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -56,7 +57,7 @@ def test_the_record_has_the_last_word_and_the_histories_details_stay() -> None:
 
 
 def test_what_is_asked_before_a_step_is_found_inside_branches() -> None:
-    definition = {
+    definition: Json = {
         "actions": [
             {"id": "a", "type": "x"},
             {

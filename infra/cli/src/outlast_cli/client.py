@@ -1,5 +1,6 @@
 """The control plane and the platform over HTTP: answers as values, problems as failures that say what to do."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from outlast_cli.failures import Failure
 from outlast_cli.profiles import Target
 
 TIMEOUT_SECONDS = 30.0
+ATTEMPTS_MAX = 4
+PAUSE_SECONDS = 0.5
 PREFIX = "/api/v1"
 
 NEXT_STEPS = {
@@ -24,7 +27,9 @@ NEXT_STEPS = {
 
 
 class Client:
-    """One target over HTTP. Every POST carries an Idempotency-Key, so that it can be sent again."""
+    """One target over HTTP. What was cut off is sent again: PUT and DELETE say what shall be, and every POST that
+    has an effect carries an Idempotency-Key.
+    """
 
     def __init__(self, target: Target, transport: httpx.BaseTransport | None = None) -> None:
         self.target = target
@@ -101,27 +106,43 @@ class Client:
         parameters = {name: _text(value) for name, value in query.items() if value is not None}
         if self.target.company and "company" not in parameters:
             parameters["company"] = self.target.company
-        headers = {"Idempotency-Key": str(uuid.uuid4())} if method == "POST" else {}
+        has_effect = method == "POST" and not path.endswith(":plan")
+        headers = {"Idempotency-Key": str(uuid.uuid4())} if has_effect else {}
         if kind:
             headers["Content-Type"] = kind
-        try:
-            answer = self._client.request(
-                method,
-                f"{base}{PREFIX}{path}",
-                params=parameters,
-                headers=headers,
-                content=content,
-                json=body if content is None and body is not None else None,
-            )
-        except httpx.TransportError as fault:
-            raise Failure(
-                f"{base} does not answer: {fault}",
-                next_step="is it running? outlast status; start it with: outlast up",
-                code="unreachable",
-            ) from fault
+        request = self._client.build_request(
+            method,
+            f"{base}{PREFIX}{path}",
+            params=parameters,
+            headers=headers,
+            content=content,
+            json=body if content is None and body is not None else None,
+        )
+        answer = self._answer(request, base)
         if answer.is_success:
             return answer.json() if answer.content else None
         raise failure_of(answer)
+
+    def _answer(self, request: httpx.Request, base: str) -> httpx.Response:
+        attempt = 1
+        while True:
+            try:
+                return self._client.send(request)
+            except (httpx.ReadError, httpx.RemoteProtocolError) as fault:  # it was there, and went away
+                if attempt == ATTEMPTS_MAX:
+                    raise _unreachable(base, fault) from fault
+            except httpx.TransportError as fault:
+                raise _unreachable(base, fault) from fault
+            time.sleep(PAUSE_SECONDS * attempt)
+            attempt += 1
+
+
+def _unreachable(base: str, fault: Exception) -> Failure:
+    return Failure(
+        f"{base} does not answer: {fault}",
+        next_step="is it running? outlast status; start it with: outlast up",
+        code="unreachable",
+    )
 
 
 def failure_of(answer: httpx.Response) -> Failure:

@@ -22,7 +22,7 @@ from outlast_control_plane.api import make_api
 from outlast_control_plane.bootstrap import bootstrap
 from outlast_control_plane.compacted import Republisher
 from outlast_control_plane.identities import PostgresIdentities
-from outlast_control_plane.limits import ACCEPTED_EVENT_DAYS, IDEMPOTENCY_DAYS
+from outlast_control_plane.limits import ACCEPTED_EVENT_DAYS, IDEMPOTENCY_DAYS, REQUESTS_AT_ONCE_MAX
 from outlast_control_plane.outside import BrokerTopics, PlatformClient
 from outlast_control_plane.queries import QUERIES
 from outlast_control_plane.readers import CompactedTopics
@@ -85,6 +85,7 @@ async def serve(services: Services, settings: Settings, health: Health, stop: St
         access_log=False,
         lifespan="off",
         server_header=False,
+        limit_concurrency=REQUESTS_AT_ONCE_MAX,
         timeout_graceful_shutdown=10,
     )
     server = _Server(config)

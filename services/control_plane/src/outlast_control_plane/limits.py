@@ -2,6 +2,8 @@
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """Any request body: a batch of events is the largest."""
+REQUESTS_AT_ONCE_MAX = 256
+"""Connections that are being answered; more are told 503, so that bodies cannot fill the memory."""
 EVENTS_PER_REQUEST_MAX = 500
 PAGE_MAX = 200
 PAGE_DEFAULT = 50

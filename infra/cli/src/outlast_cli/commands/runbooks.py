@@ -1,5 +1,6 @@
 """`outlast runbook`: plan, apply, list, show, export, switch, delete."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ def apply(
             print_json({"items": plan})
         return
     changes = [item for item in plan if item["change"] != "unchanged" or _switches(item, activate)]
+    if changes and not yes and not is_json and not sys.stdin.isatty():
+        refuse(
+            "nobody is here to be asked; nothing was applied",
+            next_step="say --yes, or --dry-run to only look",
+        )
     if changes and not yes and not is_json and not click.confirm("Apply this?", default=True, err=True):
         raise Failure("nothing was applied", code="declined")
     saved = [
