@@ -1,5 +1,6 @@
 """What people do with the whole system, through the command, the API and Kafka's own console producer."""
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,10 @@ from typing import Any, TypeVar
 import pytest
 from confluent_kafka import Producer
 
+from outlast.contracts.topics import DEFINITIONS
+from outlast.messaging.compacted import CompactedReader
+from outlast.messaging.ports import Received
+from outlast.messaging.topics import TopicAdmin
 from outlast_cli.sample import allow_receiver, choose_receiver, receiver_log
 from outlast_local import Running, down, up
 from outlast_local.kafka import tool_command
@@ -425,3 +430,42 @@ def test_sending_an_event_twice_fires_once(system: System, tmp_path: Path) -> No
     assert [answer["status"] for answer in answers] == ["accepted", "duplicate"]
     system.run_of("once", "d1")
     assert len([call for call in system.received() if call["path"] == "/once"]) == 1
+
+
+def test_a_lost_topic_of_definitions_is_said_again_and_runbooks_go_on_firing(
+    system: System, tmp_path: Path
+) -> None:
+    admin = TopicAdmin(system.running.kafka_bootstrap)
+    before = admin.describe([DEFINITIONS])[DEFINITIONS].topic_id
+    admin.delete([DEFINITIONS])
+
+    def reborn() -> bool:
+        found = admin.describe([DEFINITIONS])
+        return DEFINITIONS in found and found[DEFINITIONS].topic_id != before
+
+    eventually(reborn, "the topic to be made again")
+    wanted = {f"acme/{item['id']}" for item in system.outlast("runbook", "list", "--json").json["items"]}
+    assert wanted <= asyncio.run(keys_of(system.running.kafka_bootstrap))
+    system.apply(tmp_path, runbook("After the loss", f"""
+- {{id: tell, type: http_request, config: {{url: "http://{system.receiver}/loss"}}}}
+""", condition=", condition: {field: event.source, op: eq, value: after-loss}"))  # fmt: skip
+    done = system.outlast("events", "emit", "-", text=json.dumps(event("l1", source="after-loss")))
+    assert done.status == 0, done.error
+    assert system.run_of("after-the-loss", "l1")["status"] == "success"
+
+
+async def keys_of(bootstrap: str) -> set[str]:
+    """Every runbook on the topic, read to its head."""
+    keys: set[str] = set()
+
+    def note(received: Received) -> None:
+        keys.add((received.key or b"").decode())
+
+    reader = CompactedReader(bootstrap, [DEFINITIONS], note, client_id="journeys", headed=[DEFINITIONS])
+    reading = asyncio.create_task(reader.run())
+    try:
+        await asyncio.wait_for(reader.ready(), WAIT_SECONDS_MAX)
+    finally:
+        await reader.close()
+        await reading
+    return keys
