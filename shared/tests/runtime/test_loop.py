@@ -10,7 +10,7 @@ from outlast import limits
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
-from outlast.errors import DataRejected, TransientError
+from outlast.errors import ContractError, DataRejected, LimitExceeded, TransientError
 from outlast.messaging.local import LocalBroker, LocalSink, LocalSource
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.loop import FencedLoop, Turn
@@ -31,6 +31,9 @@ class Copying:
     away: int = 0
     derive_away: int = 0
     commit_away: int = 0
+    commit_unanswered: int = 0
+    underivable: frozenset[str] = frozenset()
+    outstanding: list[str] = field(default_factory=list)
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
         if self.away:
@@ -56,6 +59,9 @@ class Copying:
         self.fence.apply(moves)
         assert isinstance(turn.changes, list)
         self.stored += turn.changes
+        if self.commit_unanswered:
+            self.commit_unanswered -= 1
+            raise TransientError("unknown")
 
     def forget(self, partitions: Collection[TopicPartition]) -> None: ...
 
@@ -63,10 +69,30 @@ class Copying:
         if self.derive_away:
             self.derive_away -= 1
             raise TransientError("away")
+        if self.underivable & set(pending):
+            raise ContractError("a history that this release cannot read")
         return [Outgoing(OUT, each.encode(), b"k", 0) for each in pending]
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
-        return ()
+        return [each for each in self.outstanding if each > after][:page_max]
+
+
+class Narrow(LocalSink):
+    """A sink with faults: too little room for a time, a limit on the size of a message."""
+
+    room: int | None = None
+    bytes_max: int = 100
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        for message in messages:
+            if len(message.value or b"") > self.bytes_max:
+                raise LimitExceeded("bytes_max", self.bytes_max, len(message.value or b""))
+        for message in messages:
+            if self.room == 0:
+                raise TransientError("full")
+            if self.room is not None:
+                self.room -= 1
+            super().send([message])
 
 
 class Harness:
@@ -80,12 +106,13 @@ class Harness:
 
     def start(self) -> FencedLoop:
         """A process of its own, as after a death: nothing is kept but broker, fence and stored rows."""
+        self.sink = Narrow(self.broker)
         loop = FencedLoop(
             service="engine",
             name="test",
             fence=self.fence,
             work=self.work,
-            sink=LocalSink(self.broker),
+            sink=self.sink,
             metrics=LoopMetrics("test", CollectorRegistry()),
             monotonic=lambda: 0.0,
         )
@@ -183,3 +210,62 @@ async def test_a_message_that_kills_its_reader_again_and_again_is_buried_and_the
             harness.start()
     assert harness.work.stored == [b"a", b"b"]
     assert harness.buried() == [b"killer"]
+
+
+async def test_a_stop_after_a_commit_of_unknown_outcome_does_not_forget_what_it_had_to_say(harness: Harness):
+    harness.send(b"a")
+    await harness.loop.turn()
+    harness.send(b"b")
+    harness.work.commit_unanswered = 1  # it is committed, and nobody told us
+    await harness.loop.turn()
+    await harness.loop.finish()
+    harness.start()
+    await harness.loop.turn()
+    assert harness.work.stored == [b"a", b"b"]
+    assert harness.said() == [b"a", b"b"]
+
+
+async def test_what_a_full_queue_refused_is_sent_before_the_next_batch_commits(harness: Harness):
+    harness.send(b"a", b"b", b"c")
+    harness.sink.room = 1
+    await harness.loop.turn()
+    harness.sink.room = None
+    harness.send(b"d")
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.work.stored == [b"a", b"b", b"c", b"d"]
+    assert set(harness.said()) == {b"a", b"b", b"c", b"d"}
+
+
+async def test_a_message_that_no_broker_takes_keeps_nothing_else_waiting(harness: Harness):
+    harness.send(b"a", b"x" * 101, b"b")
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.said() == [b"a", b"b"]
+    harness.start()
+    harness.send(b"c")
+    for _ in range(2):
+        await harness.loop.turn()
+    assert harness.said()[-1] == b"c"
+
+
+async def test_a_run_that_cannot_be_derived_silences_no_other(harness: Harness):
+    harness.send(b"a", b"bad", b"b")
+    harness.sink.room = 0
+    await harness.loop.turn()  # committed, nothing sent
+    harness.start()
+    harness.work.underivable = frozenset({"bad"})
+    await harness.loop.turn()
+    assert harness.said() == [b"a", b"b"]
+
+
+async def test_a_run_that_cannot_be_derived_does_not_end_the_walk_after_a_loss(harness: Harness):
+    await harness.loop.turn()
+    harness.work.outstanding = ["a", "bad", "c"]
+    harness.work.underivable = frozenset({"bad"})
+    harness.fence.rows[AT].topic_id = "another"
+    harness.start()
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.said() == [b"a", b"c"]
+    assert harness.fence.rows[AT].rederive_after is None

@@ -10,6 +10,9 @@ transaction under the partitions' fences, and sends what the committed result ca
 - the database or a look-up is away before anything was committed: the same messages are tried again, later;
 - a fence, or a COMMIT of unknown outcome: everything touched is forgotten and the partitions are asked for anew.
 
+- a message that the broker will never take, a run whose history cannot be read: said in the log and the metrics,
+  left out, and the others are not kept waiting.
+
 What the last batch had to say is flushed before the next one commits (`pending`, see outlast.db.fence).
 """
 
@@ -20,7 +23,7 @@ from typing import Protocol
 from outlast import limits
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.db.fence import Fence, Move, Owned
-from outlast.errors import DataRejected, Fenced, OutlastError, TransientError
+from outlast.errors import DataRejected, Fenced, LimitExceeded, OutlastError, PermanentError, TransientError
 from outlast.messaging.dead_letter import dead_letter
 from outlast.messaging.ports import Outgoing, Received, Sink, Source
 from outlast.runtime.logging import get_logger
@@ -109,6 +112,8 @@ class FencedLoop:
         self._inherited: list[Owned] = []
         self._held: Sequence[Received] = ()
         self._unflushed: list[Outgoing] = []
+        self._must_repeat = False
+        """Some of `_unflushed` may not even be queued: all of it goes again before the next flush."""
         self._has_pending: set[TopicPartition] = set()
         self._outlived: dict[TopicPartition, tuple[int, int]] = {}
         """Offset of a suspect message, and how many attempts at it this process began and did not die of."""
@@ -164,7 +169,10 @@ class FencedLoop:
         """Say what is left to say, and leave the group."""
         try:
             await self._settle()
-            await self._go_idle()
+            if (
+                not self._must_rejoin
+            ):  # after a COMMIT of unknown outcome `pending` may name what was never sent
+                await self._go_idle()
         except OutlastError as fault:
             log.warning("stopped_with_unsent", loop=self._name, error=str(fault))
         await self.source.close()
@@ -286,21 +294,52 @@ class FencedLoop:
 
     def _emit(self, turn: Turn) -> None:
         if turn.outgoing:
-            self._unflushed = turn.outgoing
-            self._sink.send(turn.outgoing)
             self._metrics.emitted(len(turn.outgoing))
+            self._say(turn.outgoing)
+
+    def _say(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send now, and again until it is delivered (`_settle`)."""
+        self._unflushed = [*self._unflushed, *outgoing]
+        if not self._must_repeat:
+            self._queue(outgoing)
+
+    def _queue(self, outgoing: Sequence[Outgoing]) -> None:
+        self._must_repeat = True  # a queue that is full may take some and refuse the rest
+        self._send(outgoing)
+        self._must_repeat = False
 
     async def _settle(self) -> None:
-        """All that the last batch said is delivered, or is sent again."""
+        """All that the last batch said is delivered, or will be sent again."""
         if not self._unflushed:
             return
         with self._metrics.flushing():
+            if self._must_repeat:
+                self._queue(self._unflushed)
             try:
-                await self._sink.flush()
+                await self._flush()
             except TransientError:
-                self._sink.send(self._unflushed)
+                self._must_repeat = True
                 raise
         self._unflushed = []
+
+    def _send(self, outgoing: Sequence[Outgoing]) -> None:
+        """Queue all but what no broker of ours takes: held on to, it would end every life of this process."""
+        try:
+            self._sink.send(outgoing)
+        except LimitExceeded as fault:
+            if len(outgoing) > 1:
+                for each in outgoing:
+                    self._send([each])
+                return
+            self._metrics.left_out()
+            log.error("unsendable", loop=self._name, topic=outgoing[0].topic,
+                      key=(outgoing[0].key or b"").decode("utf-8", "replace"), error=str(fault))  # fmt: skip
+
+    async def _flush(self) -> None:
+        try:
+            await self._sink.flush()
+        except PermanentError as fault:  # the broker's settings forbid it: an operator's to mend, and we wait
+            raise TransientError(str(fault)) from fault
 
     async def _go_idle(self) -> None:
         if self._has_pending:
@@ -328,9 +367,9 @@ class FencedLoop:
         """What would be lost if we died after the commit: dead letters, and answers that nothing stored implies."""
         for message, fault in turn.dead:
             self._metrics.buried(type(fault).__name__)
-            self._sink.send([dead_letter(self._service, message, fault)])
-        self._sink.send(turn.answers)
-        await self._sink.flush()
+            self._send([dead_letter(self._service, message, fault)])
+        self._send(turn.answers)
+        await self._flush()
 
     async def _is_poison(self, messages: Sequence[Received]) -> bool:
         """True when the message was dead-lettered because every attempt at it killed the process."""
@@ -355,7 +394,7 @@ class FencedLoop:
         while self._inherited:
             each = self._inherited[-1]
             if each.pending:
-                self._say_again(await self._work.derive(each.at, each.pending))
+                self._say_again(await self._derive(each.at, each.pending))
                 await self._settle()
                 self._has_pending.add(each.at)
             self._inherited.pop()
@@ -368,18 +407,33 @@ class FencedLoop:
             page = await self._work.outstanding_page(at, owned.rederive_after, limits.OPEN_PAGE_MAX)
             await self._settle()
             if page:
-                self._say_again(await self._work.derive(at, page))
+                self._say_again(await self._derive(at, page))
                 await self._settle()
             after = page[-1] if page else None
             await self._fence.store_rederived(at, owned.epoch, after)
             owned.rederive_after = after
             return
 
+    async def _derive(self, at: TopicPartition, names: Sequence[str]) -> list[Outgoing]:
+        """What these have to say; one that cannot be derived (a history that nobody reads) silences no other."""
+        try:
+            return await self._work.derive(at, names)
+        except (TransientError, Fenced):
+            raise
+        except Exception as fault:  # noqa: BLE001 neither bad data nor a bug may end every life of this process
+            self._work.forget([at])
+            if len(names) == 1:
+                self._metrics.left_out()
+                log.error("underivable", loop=self._name, topic=at.topic, partition=at.partition, id=names[0],
+                          error=f"{type(fault).__name__}: {fault}")  # fmt: skip
+                return []
+        middle = len(names) // 2
+        return [*await self._derive(at, names[:middle]), *await self._derive(at, names[middle:])]
+
     def _say_again(self, outgoing: list[Outgoing]) -> None:
         self._metrics.derived(len(outgoing))
         if outgoing:
-            self._unflushed = [*self._unflushed, *outgoing]
-            self._sink.send(outgoing)
+            self._say(outgoing)
 
 
 class Poison(Exception):

@@ -39,6 +39,9 @@ class LoopMetrics:
         self._bisected = counter("outlast_batches_bisected", "Batches halved around a bad message").labels(
             loop
         )
+        self._left_out = counter(
+            "outlast_messages_left_out", "What a run had to say and could not: unreadable, or too large"
+        ).labels(loop)
         self._buried = counter("outlast_dead_letters", "Messages sent to the dead-letter topic", "error")
         name = "outlast_turn_phase_seconds"
         if name not in made:
@@ -78,6 +81,10 @@ class LoopMetrics:
     def bisected(self) -> None:
         """A batch was halved."""
         self._bisected.inc()
+
+    def left_out(self) -> None:
+        """Something that should have been said never will be: an operator's to look at."""
+        self._left_out.inc()
 
     def buried(self, error: str) -> None:
         """A message went to the dead-letter topic, by the class of its error."""
