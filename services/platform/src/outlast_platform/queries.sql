@@ -27,8 +27,8 @@ returning (xmax = 0) as is_new;
 select id, name, created_at from companies where id = $1;
 
 -- name: companies_page
--- Companies after an id, in order.
-select id, name, created_at from companies where id > $1 order by id limit $2;
+-- Companies after an id, in order; one only, for who belongs to one.
+select id, name, created_at from companies where id > $1 and ($3::text is null or id = $3) order by id limit $2;
 
 -- name: put_team
 -- Create or rename a team; true if it is new.

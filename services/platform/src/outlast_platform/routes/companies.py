@@ -44,7 +44,8 @@ async def list_companies(
     services = services_of(request)
     scope = services.pools.of_company(caller.company_id) if caller.company_id else services.pools.of_all()
     async with scope as connection:
-        return page(await connection.fetch(QUERIES["companies_page"], after, limit + 1), limit, dict)
+        rows = await connection.fetch(QUERIES["companies_page"], after, limit + 1, caller.company_id or None)
+    return page(rows, limit, dict)
 
 
 @router.get("/companies/{company_id}", response_model=CompanyShown)
