@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from itertools import islice
+
+from msgspec import Raw
 
 from outlast import ids
 from outlast.contracts.messages import ActivityResult, Probe, Recorded, Start
@@ -26,6 +29,8 @@ from outlast_engine.store import Changes, EngineStore, Opened
 
 STATES_MAX = 100_000
 """Runs kept in memory; the oldest are folded again from their history when a message comes for them."""
+PAYLOADS_BYTES_MAX = 256 * 1024 * 1024
+"""Payloads of the runs kept in memory, together; what was decoded of them takes a few times as much."""
 DEFINITIONS_MAX = 10_000
 
 log = get_logger(__name__)
@@ -37,6 +42,9 @@ class EngineWork:
     def __init__(self, store: EngineStore) -> None:
         self._store = store
         self._states: dict[str, Execution] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes of the payload of each run in `_states` that is stored."""
+        self._bytes = 0
         self._runbooks: dict[str, Runbook | None] = {}
         self._stored_definitions: set[str] = set()
 
@@ -60,8 +68,10 @@ class EngineWork:
         assert isinstance(changes, Changes)
         await self._store.commit(changes, moves)
         self._stored_definitions.update(changes.definitions)
+        for each in changes.opened:
+            self._weigh(each.execution_id)
         for execution_id in changes.closed:
-            self._states.pop(execution_id, None)
+            self._drop(execution_id)
         _count(changes, self._states)
         metrics.STATES_CACHED.set(len(self._states))
 
@@ -70,7 +80,7 @@ class EngineWork:
         numbers = {at.partition for at in partitions}
         gone = [each for each in self._states if ids.engine_partition(each) in numbers]
         for execution_id in gone:
-            del self._states[execution_id]
+            self._drop(execution_id)
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
         """Everything that these runs still have to say."""
@@ -97,37 +107,59 @@ class EngineWork:
 
     async def _load_states(self, execution_ids: Iterable[str]) -> None:
         """Fold every run that is not in memory; one without a history gets the empty state."""
-        missing = {each for each in execution_ids if each not in self._states}
+        wanted = set(execution_ids)
+        missing = wanted - self._states.keys()
         if not missing:
             return
-        while len(self._states) + len(missing) > STATES_MAX and self._states:
-            del self._states[next(iter(self._states))]
+        self._make_room(len(missing), wanted)
         histories = await self._store.load(missing)
         for execution_id in missing:
             history = histories.get(execution_id, ())
             self._states[execution_id] = fold(execution_id, history)
+            self._weigh(execution_id)
         metrics.REPLAYED.inc(len(histories))
+
+    def _make_room(self, count: int, wanted: Collection[str]) -> None:
+        """Drop the oldest runs until there is room, but none that the batch is about."""
+        oldest = (each for each in self._states if each not in wanted)
+        for execution_id in list(islice(oldest, max(0, len(self._states) + count - STATES_MAX))):
+            self._drop(execution_id)
+        if self._bytes > PAYLOADS_BYTES_MAX:
+            for execution_id in [each for each in self._sizes if each not in wanted]:
+                self._drop(execution_id)
+                if self._bytes <= PAYLOADS_BYTES_MAX // 2:
+                    return
+
+    def _weigh(self, execution_id: str) -> None:
+        state = self._states.get(execution_id)
+        if state is not None and state.started is not None and execution_id not in self._sizes:
+            self._sizes[execution_id] = size = len(memoryview(state.started.payload))
+            self._bytes += size
+
+    def _drop(self, execution_id: str) -> None:
+        self._states.pop(execution_id, None)
+        self._bytes -= self._sizes.pop(execution_id, 0)
 
     async def _load_runbooks(self, inputs: Iterable[Input]) -> None:
         """Have the pinned definition of every run at hand: from the start message, or from the store."""
-        needed: set[str] = set()
+        wanted: dict[str, Raw | None] = {}
         for each in inputs:
             if isinstance(each.message, Start):
-                digest = each.message.runbook.sha256
-                if digest not in self._runbooks:
-                    self._keep_runbook(digest, bytes(each.message.definition))
+                wanted[each.message.runbook.sha256] = each.message.definition
             elif isinstance(each.message, ActivityResult):
-                started = self._states[each.message.execution_id].started
-                if started is not None and started.runbook.sha256 not in self._runbooks:
-                    needed.add(started.runbook.sha256)
-        if needed:
-            bodies = await self._store.definitions(needed)
-            for digest, body in bodies.items():
-                self._keep_runbook(digest, body)
+                wanted.setdefault(_pinned(self._states[each.message.execution_id]))
+        missing = wanted.keys() - self._runbooks.keys()
+        if len(self._runbooks) + len(missing) > DEFINITIONS_MAX:
+            # a definition that is away when it is decided over would fail its run: the batch's own stay
+            self._runbooks = {each: self._runbooks[each] for each in wanted if each in self._runbooks}
+        needed = [digest for digest in missing if wanted[digest] is None and digest]
+        bodies = dict(await self._store.definitions(needed)) if needed else {}
+        for digest in missing:
+            sent = wanted[digest]
+            if sent is not None or digest in bodies:
+                self._keep_runbook(digest, bodies[digest] if sent is None else bytes(sent))
 
     def _keep_runbook(self, digest: str, body: bytes) -> None:
-        if len(self._runbooks) >= DEFINITIONS_MAX:
-            self._runbooks.clear()
         try:
             self._runbooks[digest] = load_pinned(body)
         except Exception as fault:  # noqa: BLE001 whatever is wrong with a stored document fails its runs, not the loop
@@ -154,8 +186,9 @@ class EngineWork:
                 decision = decide(state, self._runbooks.get(digest), message, each.at)
                 if isinstance(decision, Rejection):
                     metrics.REJECTED.labels(decision.reason).inc()
-                    if isinstance(message, Start):
-                        answered[message.execution_id] = 0  # a duplicate is answered, never met with silence
+                    if isinstance(message, Start):  # a duplicate is answered, never met with silence
+                        answered[message.execution_id] = 0
+                        turn.pending.setdefault(each.received.at, []).append(message.execution_id)
                     return
                 changes.events += [(message.execution_id, recorded) for recorded in decision]
                 if isinstance(message, Start):
