@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from confluent_kafka import Producer
 
@@ -81,8 +82,18 @@ class System:
         """Save a runbook and switch it on."""
         path = folder / "runbook.yaml"
         path.write_text(source)
+        before = self.runbooks_known()
         done = self.outlast("runbook", "apply", str(path), "--yes", "--activate", profile=profile)
         assert done.status == 0, done.error
+        eventually(lambda: self.runbooks_known() > before, "the matcher to know one more runbook")
+
+    def runbooks_known(self) -> float:
+        """How many runbooks the matcher knows; an event that comes before its runbook fires nothing."""
+        metrics = self.running.processes["trigger_matcher"].links["metrics"]
+        text = httpx.get(metrics, trust_env=False, timeout=10).text
+        found = re.search(r"^outlast_runbooks_known ([\d.e+]+)$", text, re.MULTILINE)
+        assert found, "expected the matcher's metric of known runbooks"
+        return float(found[1])
 
     def runs(self, runbook: str, profile: str = "acme") -> list[dict[str, Any]]:
         """The newest runs of a runbook."""

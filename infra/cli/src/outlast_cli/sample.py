@@ -4,8 +4,10 @@ Two companies with a key each, a receiver on the loopback for the sample runbook
 samples/runbooks for the first company, the reports of samples/reports, and the wait until what they caused is done.
 """
 
+import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from outlast_cli.client import Client
 from outlast_cli.commands.imports import import_report, sentence
@@ -31,6 +35,8 @@ RECEIVER_ADDRESS = "127.0.0.1:18990"
 """What the sample runbooks call. Another free port is taken, and laid into them, when this one is not free."""
 CATALOGUE_TIMEOUT_SECONDS = 60.0
 KEY_TIMEOUT_SECONDS = 30.0
+MATCHER_TIMEOUT_SECONDS = 60.0
+KNOWN_RUNBOOKS = re.compile(r"^outlast_runbooks_known ([\d.e+]+)$", re.MULTILINE)
 RUNS_TIMEOUT_SECONDS = 120.0
 QUIET_SECONDS = 2.0
 """No new run for so long, and none unfinished: what the reports caused is done."""
@@ -189,6 +195,23 @@ def apply_runbooks(client: Client, folder: Path, receiver: str, tell: Tell) -> i
         if item["change"] != "unchanged" or not item["is_active"]:
             save(client, document, item["id"], activate=True)
     return len(documents)
+
+
+def await_matcher(running: Running, count: int) -> None:
+    """The matcher knows the runbooks: what is imported before that fires nothing."""
+    metrics = running.processes["trigger_matcher"].links["metrics"]
+    deadline = time.monotonic() + MATCHER_TIMEOUT_SECONDS
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.get(metrics, trust_env=False, timeout=5)
+            known = KNOWN_RUNBOOKS.search(answer.text)
+            if known and float(known[1]) >= count:
+                return
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"the matcher does not know the {count} runbooks", next_step="look at its log: outlast status"
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def _with_receiver(document: Document, receiver: str) -> Document:

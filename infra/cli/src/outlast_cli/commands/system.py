@@ -62,6 +62,7 @@ def _show_sample(folder: RunFolder, running: Running, receiver: str, tell: sampl
     sample.ensure_asset(client)
     count = sample.apply_runbooks(client, samples, receiver, tell)
     tell(f"{count} runbooks of {profiles.default} are active")
+    sample.await_matcher(running, count)
     known = len(sample.newest_runs(client))
     changes = sample.import_reports(client, samples, tell)
     runs, is_complete = sample.await_runs(client, changes > 0 and known == 0, known, tell)
