@@ -188,7 +188,7 @@ class World:
         loop = ExecutorLoop(me, Ports(ledger, sink, runner, concurrency, clock), metrics)
         topics = [self.prefix + "activities.notify"]
         loop.attach(KafkaSource(self.kafka, self.prefix + "group", name, topics, loop, client_id=name))
-        executor = Executor(loop, ledger, concurrency, [sink.close, web.close, pool.close], me)
+        executor = Executor(loop, ledger, concurrency, [sink.close, web.close, ledger.close, pool.close], me)
         executor.task = asyncio.create_task(loop.run(lambda: executor.is_stopping, 20.0))
         self.executors.append(executor)
         return executor

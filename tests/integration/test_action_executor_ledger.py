@@ -57,7 +57,15 @@ async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
     pool = await connect_ledger(request.getfixturevalue("postgres"))
     await migrate(pool, "executor", migration_files("outlast_action_executor"))
     await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC))
-    yield Ledgers(lambda: PostgresLedger(pool, "action_executor"))
+    made: list[PostgresLedger] = []
+
+    def connect() -> PostgresLedger:
+        made.append(PostgresLedger(pool, "action_executor"))
+        return made[-1]
+
+    yield Ledgers(connect)
+    for ledger in made:
+        await ledger.close()
     await pool.close()
 
 

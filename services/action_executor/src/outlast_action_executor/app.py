@@ -83,7 +83,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
             "maintenance": maintain(),
             "catalogue": _publish_catalogue(settings.loop.kafka, instance, registry, stop.wait),
         },
-        closers=[sink.close, web.close, inside.close, pool.close],
+        closers=[sink.close, web.close, inside.close, ledger.close, pool.close],
     )
 
 

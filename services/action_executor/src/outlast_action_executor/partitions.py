@@ -71,6 +71,8 @@ class Partitions:
         full: list[TopicPartition] = []
         roomy: list[TopicPartition] = []
         for at, partition in self._owned.items():
+            if not partition.is_paused and partition.offsets.in_hand_at_most <= limits.UNFINISHED_MAX:
+                continue
             count = len(partition.offsets)
             if not partition.is_paused and count > limits.UNFINISHED_MAX:
                 partition.is_paused = True

@@ -80,7 +80,10 @@ class Ledger(Protocol):
         ...
 
     async def commit(self, group: Group) -> Committed:
-        """One synchronous commit. Fenced: nothing of it happened. TransientError: nobody knows. DataRejected."""
+        """One synchronous commit.
+
+        Fenced: no offset moved and nothing was claimed. TransientError: nobody knows. DataRejected: nothing happened.
+        """
         ...
 
 

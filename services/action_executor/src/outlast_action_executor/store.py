@@ -4,7 +4,8 @@ Offsets and take-overs, which are rare, come before it in the same transaction. 
 did not insert shows in its counts, and only then is it asked which.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -42,6 +43,13 @@ class PostgresLedger:
         self._loop = loop
         self._queries = load_queries("outlast_action_executor")
         self._me = Instance("", 0)
+        self._session: Any = None
+
+    async def close(self) -> None:
+        """Give the session back, so that the pool can be closed."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await self._pool.release(session)
 
     async def incarnate(self, ordinal: str) -> Instance:
         """Begin a life of this ordinal."""
@@ -59,7 +67,7 @@ class PostgresLedger:
     async def look_up(self, operations: Sequence[Operation]) -> Sequence[Sequence[Row]]:
         """The attempts recorded of each operation, in the order asked."""
         found: list[list[Row]] = [[] for _ in operations]
-        async with classified(), self._pool.acquire() as connection:
+        async with self._own_session() as connection:
             rows = await connection.fetch(self._queries["look_up"], *_columns(operations, 3))
         for n, attempt, ordinal, incarnation, takeovers, result, succeeded, is_dead, remaining in rows:
             claimant = Instance(ordinal, incarnation)
@@ -70,13 +78,31 @@ class PostgresLedger:
         """One synchronous commit. Fenced: nothing of it happened. TransientError: nobody knows. DataRejected."""
         overs = [claim for claim in group.claims if claim.over is not None]
         if not (group.moves or overs):
-            async with classified(), self._pool.acquire() as connection:
+            async with self._own_session() as connection:
                 return await self._settle_and_claim(connection, group, frozenset())
         async with transaction(self._pool) as connection:
             if group.moves:
                 await fence.move(connection, self._loop, group.moves)
             taken = await self._take_over(connection, overs) if overs else frozenset[NewClaim]()
             return await self._settle_and_claim(connection, group, taken)
+
+    @asynccontextmanager
+    async def _own_session(self) -> AsyncIterator[Any]:
+        """The loop's session, kept from statement to statement: leasing one each time costs as much as a statement.
+
+        After any failure it is ended, and the next statement gets another.
+        """
+        async with classified():
+            if not _is_open(self._session):
+                await self.close()
+                self._session = await self._pool.acquire()
+            try:
+                yield self._session
+            except BaseException:
+                if _is_open(self._session):
+                    self._session.terminate()
+                await self.close()
+                raise
 
     async def _settle_and_claim(self, connection: Any, group: Group, taken: frozenset[NewClaim]) -> Committed:
         """The one statement; and, where it did less than asked, which of it."""
@@ -131,6 +157,14 @@ class PostgresLedger:
             raise Fenced(
                 f"expected incarnation {self._me.incarnation} of {self._me.ordinal}, but it is {present}"
             )
+
+
+def _is_open(session: Any) -> bool:
+    """Whether a statement may be sent on it; the pool takes a session back when the server ends it."""
+    try:
+        return session is not None and not session.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 def _columns(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:

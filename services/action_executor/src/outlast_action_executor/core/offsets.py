@@ -27,6 +27,11 @@ class Offsets:
         self.stored = next_offset
         """What the partition's row holds."""
 
+    @property
+    def in_hand_at_most(self) -> int:
+        """How many are in hand, counting some that are done: cheap."""
+        return len(self._unfinished)
+
     def __len__(self) -> int:
         """How many are in hand, from the lowest unfinished one on."""
         self.next_offset()
