@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outlast.runtime.loop_settings import LoopSettings, read_loop_settings
-from outlast.runtime.settings import Environment
+from outlast.runtime.settings import Environment, SettingsError
+from outlast_action_executor.guard import EgressRefused, Guard, take_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +32,12 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         grace_seconds=environment.seconds("OUTLAST_ACTION_EXECUTOR_GRACE_SECONDS", 18.0, most=19.0),
     )
     environment.finish()
+    try:
+        take_apart(settings.platform_url)
+    except EgressRefused as fault:
+        raise SettingsError(f"action_executor: setting PLATFORM_URL: {fault}") from fault
+    try:
+        Guard(settings.egress_allow)
+    except ValueError as fault:
+        raise SettingsError(f"action_executor: setting OUTLAST_EGRESS_ALLOW: {fault}") from fault
     return settings
