@@ -10,16 +10,21 @@ from pathlib import Path
 
 from outlast_control_plane.api import make_api as make_control_plane
 from outlast_platform.api import make_api as make_platform
+from outlast_platform.openapi import internal_document
 
 FOLDER = Path(__file__).parents[2] / "contracts" / "openapi"
 
 
 def documents() -> dict[str, str]:
     """File name to text: keys sorted, so that the same code gives the same bytes."""
-    made = {"control-plane.json": make_control_plane(None), "platform.json": make_platform(None)}
+    made = {
+        "control-plane.json": make_control_plane(None).openapi(),
+        "platform.json": make_platform(None).openapi(),
+        "platform-internal.json": internal_document(),
+    }
     return {
-        name: json.dumps(api.openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        for name, api in made.items()
+        name: json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        for name, document in made.items()
     }
 
 

@@ -1,16 +1,12 @@
-"""The OpenAPI document of this service, the doors for our own services included.
-
-python -m outlast_platform.openapi > contracts/openapi/platform.json
-"""
+"""The OpenAPI document of the doors for our own services; that of the API itself is `make_api(None).openapi()`."""
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from outlast_platform.api import PROBLEMS, make_api
+from outlast_platform.api import PROBLEMS, VERSION, make_api
 from outlast_platform.core.operations import OperationResult
 from outlast_platform.finding_actions import OperationResults, Operations
 from outlast_platform.internal import FINDING_ACTIONS, LOOKUP
@@ -18,33 +14,45 @@ from outlast_platform.lookups import Lookup
 from outlast_platform.models import AssetShown, FindingShown
 
 _REFERENCE = "#/components/schemas/{name}"
+_SHOWN = ("AssetShown", "FindingShown", "Location", "OwningTeam", "ProblemShown", "FaultShown")
 _SERVICE_TOKEN = {"type": "http", "scheme": "bearer", "description": "The token that our services share."}
 
 
-def document() -> dict[str, Any]:
-    """The whole API, in a stable order."""
-    described = make_api(None).openapi()
-    schemas: dict[str, Any] = described["components"]["schemas"]
-    types = (Lookup, Operations, OperationResults, OperationResult)
-    _, components = msgspec.json.schema_components(
-        types, ref_template=_REFERENCE, schema_hook=lambda _: {"description": "Any JSON."}
+def internal_document() -> dict[str, Any]:
+    """The look-up and the operations on findings."""
+    public: dict[str, Any] = make_api(None).openapi()["components"]["schemas"]
+    _, schemas = msgspec.json.schema_components(
+        (Lookup, Operations, OperationResults, OperationResult),
+        ref_template=_REFERENCE,
+        schema_hook=lambda _: {"description": "Any JSON."},
     )
-    schemas |= components
+    schemas |= {name: public[name] for name in _SHOWN}
     schemas["LookupResults"] = _lookup_results(schemas)
-    described["components"]["securitySchemes"]["ServiceToken"] = _SERVICE_TOKEN
-    described["paths"][LOOKUP] = _door(
-        "look_up",
-        "What findings and assets are now, in the order of the requests.",
-        "Lookup",
-        "LookupResults",
-    )
-    described["paths"][FINDING_ACTIONS] = _door(
-        "act_on_findings",
-        "Runbooks' operations on findings, each applied once for its idempotency key.",
-        "Operations",
-        "OperationResults",
-    )
-    return described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Outlast platform, for Outlast's services",
+            "version": VERSION,
+            "description": (
+                "Not for people: it needs the token that our services share. Errors are RFC 9457 problem details."
+            ),
+        },
+        "paths": {
+            LOOKUP: _door(
+                "look_up",
+                "What findings and assets are now, in the order of the requests; null for what does not exist.",
+                "Lookup",
+                "LookupResults",
+            ),
+            FINDING_ACTIONS: _door(
+                "act_on_findings",
+                "Runbooks' operations on findings, each applied once for its idempotency key.",
+                "Operations",
+                "OperationResults",
+            ),
+        },
+        "components": {"schemas": schemas, "securitySchemes": {"ServiceToken": _SERVICE_TOKEN}},
+    }
 
 
 def _lookup_results(schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def _lookup_results(schemas: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _door(name: str, summary: str, request: str, answer: str) -> dict[str, Any]:
+def _door(name: str, description: str, request: str, answer: str) -> dict[str, Any]:
     def content(schema: str) -> dict[str, Any]:
         return {"application/json": {"schema": {"$ref": _REFERENCE.format(name=schema)}}}
 
@@ -81,19 +89,11 @@ def _door(name: str, summary: str, request: str, answer: str) -> dict[str, Any]:
     return {
         "post": {
             "operationId": name,
-            "summary": summary,
+            "summary": name.replace("_", " ").capitalize(),
+            "description": description,
             "tags": ["internal"],
             "security": [{"ServiceToken": []}],
             "requestBody": {"required": True, "content": content(request)},
             "responses": {"200": {"description": "Answered", "content": content(answer)}, **refusals},
         }
     }
-
-
-def text() -> str:
-    """The document as it is committed."""
-    return json.dumps(document(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())
