@@ -11,7 +11,7 @@ import pytest
 from outlast.db import outbox
 from outlast.db.migrate import migrate
 from outlast.db.outbox import OUTBOX_DDL, OutboxPublisher, append
-from outlast.db.pool import connect_pool
+from outlast.db.pool import connect_pool, transaction
 from outlast.errors import LimitExceeded, TransientError
 from outlast.messaging.ports import Outgoing
 
@@ -80,7 +80,7 @@ async def until_count(pool: asyncpg.Pool, expected: int, query: str) -> None:
 
 
 async def write(pool: asyncpg.Pool, *messages: Outgoing) -> None:
-    async with pool.acquire() as connection, connection.transaction():
+    async with transaction(pool) as connection:
         await append(connection, messages)
 
 
@@ -97,13 +97,10 @@ async def running(*publishers: OutboxPublisher) -> AsyncIterator[None]:
 async def test_what_commits_late_with_a_smaller_id_is_published_all_the_same(pool: asyncpg.Pool) -> None:
     broker = Broker()
     async with running(OutboxPublisher(pool, broker, broker)):
-        async with pool.acquire() as slow:
-            transaction = slow.transaction()
-            await transaction.start()
+        async with transaction(pool) as slow:
             await append(slow, [message("took its id first")])
             await write(pool, message("committed first"))
             await until(lambda: broker.values() == [b"committed first"])
-            await transaction.commit()
         await until(lambda: broker.values() == [b"committed first", b"took its id first"])
 
 
@@ -224,6 +221,6 @@ async def test_old_rows_go_and_recent_ones_stay(pool: asyncpg.Pool) -> None:
 
 
 async def test_a_message_that_the_broker_would_refuse_is_refused_to_its_writer(pool: asyncpg.Pool) -> None:
-    async with pool.acquire() as connection:
+    async with transaction(pool) as connection:
         with pytest.raises(LimitExceeded):
             await append(connection, [Outgoing("t", b"x" * (5 * 1024 * 1024))])

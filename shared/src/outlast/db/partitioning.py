@@ -3,13 +3,21 @@
 Dropping a week is dropping a table: no dead rows, no vacuum. Rows outside every week fall into the default table.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import structlog
 
 from outlast import ids
+from outlast.db.pool import classified
+from outlast.errors import TransientError
 
 WEEKS_AHEAD = 2
+KEEP_SECONDS = 6 * 3600.0
+RETRY_SECONDS = 60.0
+
+_log = structlog.get_logger()
 
 
 def week_of(at: datetime) -> datetime:
@@ -21,10 +29,11 @@ def week_of(at: datetime) -> datetime:
 async def ensure_weekly_partitions(pool: asyncpg.Pool, schema: str, table: str, now: datetime) -> list[str]:
     """Make the tables of last week, this one and the next two; returns the names made now. Idempotent.
 
-    Done under the schema's own lock, so that two instances may start at once.
+    Done under the schema's own lock, so that two instances may start at once. A week whose rows came before its
+    table (a producer's clock was ahead) stays in the default table: slower to drop, and no reason to stop.
     """
     made: list[str] = []
-    async with pool.acquire() as connection, connection.transaction():
+    async with classified(), pool.acquire() as connection, connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(hashtext($1))", f"{schema}.{table}")
         for offset in range(-1, WEEKS_AHEAD + 1):
             begin = week_of(now) + timedelta(weeks=offset)
@@ -33,9 +42,26 @@ async def ensure_weekly_partitions(pool: asyncpg.Pool, schema: str, table: str, 
             if await connection.fetchval("select to_regclass($1)", f"{schema}.{name}") is not None:
                 continue
             low, high = (ids.lower_bound(int(each.timestamp() * 1000)) for each in (begin, end))
-            await connection.execute(
-                f'create table "{schema}"."{name}" partition of "{schema}"."{table}" '
-                f"for values from ('{low}') to ('{high}')"
-            )
+            try:
+                async with connection.transaction():
+                    await connection.execute(
+                        f'create table "{schema}"."{name}" partition of "{schema}"."{table}" '
+                        f"for values from ('{low}') to ('{high}')"
+                    )
+            except asyncpg.CheckViolationError:
+                _log.error("week_left_in_default_table", table=f"{schema}.{table}", week=name)
+                continue
             made.append(name)
     return made
+
+
+async def keep_weeks(make: Callable[[], Awaitable[object]], wait: Callable[[float], Awaitable[bool]]) -> None:
+    """Call `make` every few hours until `wait` says stop; a database that is away is tried again soon."""
+    seconds = KEEP_SECONDS
+    while not await wait(seconds):
+        try:
+            await make()
+            seconds = KEEP_SECONDS
+        except TransientError as fault:
+            _log.warning("weeks_not_made", error=str(fault))
+            seconds = RETRY_SECONDS

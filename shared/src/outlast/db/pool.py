@@ -77,15 +77,20 @@ async def classified() -> AsyncIterator[None]:
     """Translate the driver's exceptions into the reaction they need."""
     try:
         yield
-    except asyncpg.DataError as fault:
-        raise DataRejected(str(fault)) from fault
     except (
+        asyncpg.DataError,
         asyncpg.CheckViolationError,
         asyncpg.NotNullViolationError,
+        asyncpg.ProgramLimitExceededError,  # a key that no index takes
         asyncpg.UntranslatableCharacterError,
     ) as fault:
-        raise DataRejected(str(fault)) from fault
+        raise DataRejected(_without_row(fault)) from fault
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as fault:
         raise TransientError(f"{type(fault).__name__}: {fault}") from fault
     except asyncpg.InternalClientError as fault:  # the driver, when a session is ended in a bad moment
         raise TransientError(f"{type(fault).__name__}: {fault}") from fault
+
+
+def _without_row(fault: asyncpg.PostgresError) -> str:
+    """The complaint without its DETAIL, which shows the row: payloads are not for logs."""
+    return str(fault).partition("\nDETAIL:")[0]
