@@ -9,7 +9,7 @@ import asyncpg
 from outlast.clock import SystemClock
 from outlast.contracts.topics import ACTION_CLASSES, CATALOGUE, activities
 from outlast.db.migrate import migrate, migration_files
-from outlast.db.partitioning import ensure_weekly_partitions
+from outlast.db.partitioning import ensure_weekly_partitions, keep_weeks
 from outlast.errors import TransientError
 from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.topics import TopicAdmin
@@ -28,7 +28,6 @@ from outlast_action_executor.settings import Settings
 from outlast_action_executor.store import SCHEMA, PostgresLedger, connect_ledger
 from outlast_action_executor.web import Web
 
-MAINTENANCE_SECONDS = 6 * 3600.0
 CATALOGUE_CHECK_SECONDS = 5.0
 STUCK_SECONDS = 120.0
 
@@ -55,12 +54,19 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     sink = KafkaSink(settings.loop.kafka, instance)
     concurrency = Tasks()
     runner = ActionRunner(registry, web, findings, clock)
-    loop = ExecutorLoop(me, Ports(ledger, sink, runner, concurrency, clock), ExecutorMetrics(registry.names))
-    topics = [activities(name) for name in ACTION_CLASSES]
-    source = KafkaSource(
-        settings.loop.kafka, "outlast.action_executor", instance, topics, loop, client_id=instance
+    metrics = ExecutorMetrics(registry.names)
+    loop = ExecutorLoop(me, Ports(ledger, sink, runner, concurrency, clock), metrics)
+    loop.attach(
+        KafkaSource(
+            settings.loop.kafka,
+            "outlast.action_executor",
+            instance,
+            [activities(name) for name in ACTION_CLASSES],
+            loop,
+            client_id=instance,
+            alarm=metrics.alarm,
+        )
     )
-    loop.attach(source)
     health.ready("loop", False)
     health.is_alive = lambda: clock.monotonic() - loop.turned_at < STUCK_SECONDS
     loop.on_turn = lambda is_fine: health.ready("loop", is_fine)
@@ -72,15 +78,14 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
         await stop.event.wait()
         concurrency.wake()
 
-    async def maintain() -> None:
-        while not await stop.wait(MAINTENANCE_SECONDS):
-            await _make_weeks(pool, clock)
+    async def make_weeks() -> None:
+        await _make_weeks(pool, clock)
 
     return App(
         tasks={
             "loop": run(),
             "stop": wake_at_stop(),
-            "maintenance": maintain(),
+            "maintenance": keep_weeks(make_weeks, stop.wait),
             "catalogue": _publish_catalogue(settings.loop.kafka, instance, registry, stop.wait),
         },
         closers=[sink.close, web.close, inside.close, ledger.close, pool.close],

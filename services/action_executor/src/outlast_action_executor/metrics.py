@@ -2,7 +2,11 @@
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from outlast.contracts.topics import TopicPartition
+from outlast.runtime.logging import get_logger
 from outlast_action_executor.ports import Ran
+
+_log = get_logger(__name__)
 
 SECONDS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120, 600)
 OTHER = "other"
@@ -32,6 +36,8 @@ class ExecutorMetrics:
         self._successes = {name: ends.labels(name, "success") for name in names}
         self._ends, self._unknown, self._late = ends, unknown, late
         self._names = actions
+        self._alarms = Counter("outlast_executor_partition_alarms", "What an operator must look at",
+                               ["kind"], registry=registry)  # fmt: skip
         self._in_flight = Gauge("outlast_executor_calls_in_flight", "Calls running now", registry=registry)
         self._claimed = counter("claims", "Attempts claimed")
         self._deferred = counter("deferred", "Activities put off to the deadline of another's claim")
@@ -40,6 +46,11 @@ class ExecutorMetrics:
         self._fenced = counter("fenced_writes", "Commits refused because a newer owner or life exists")
         self._acquired = counter("partitions_acquired", "Partitions acquired")
         self._paused = counter("pauses", "Turns that found the database or the broker away")
+
+    def alarm(self, kind: str, at: TopicPartition) -> None:
+        """Something happened to a partition that should not: its messages were dropped before they were read."""
+        self._alarms.labels(kind).inc()
+        _log.error("partition_alarm", kind=kind, topic=at.topic, partition=at.partition)
 
     def started(self, action: str, waited_seconds: float) -> None:
         """A call begins, that long after its message was appended."""

@@ -23,18 +23,26 @@ async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
     await migrate(pool, "records", migration_files("outlast_finalizer"))
     instance = f"finalizer-{settings.process.instance}"
     sink = KafkaSink(settings.kafka, instance)
+    metrics = LoopMetrics(LOOP)
     loop = FencedLoop(
         service="finalizer",
         name=LOOP,
         fence=PostgresFence(pool, LOOP),
         work=FinalizerWork(PostgresFinalizerStore(pool)),
         sink=sink,
-        metrics=LoopMetrics(LOOP),
+        metrics=metrics,
         monotonic=clock.monotonic,
     )
+    followed = [topics.LIFECYCLE]
     loop.attach(
         KafkaSource(
-            settings.kafka, "outlast.finalizer", instance, [topics.LIFECYCLE], loop, client_id=instance
+            settings.kafka,
+            "outlast.finalizer",
+            instance,
+            followed,
+            loop,
+            client_id=instance,
+            alarm=metrics.alarm,
         )
     )
     return App(

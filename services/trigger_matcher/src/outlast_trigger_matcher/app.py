@@ -1,6 +1,10 @@
 """Composition root: the only module that constructs clients."""
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import asyncpg
 
 from outlast.clock import SystemClock
 from outlast.contracts import topics
@@ -55,35 +59,16 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
         lanes=await sinks[0].partition_count(topics.LIFECYCLE),
     )
 
-    def loop(name: str, work: Work, sink: KafkaSink) -> FencedLoop:
-        return FencedLoop(
-            service="trigger_matcher",
-            name=name,
-            fence=PostgresFence(pool, name),
-            work=work,
-            sink=sink,
-            metrics=LoopMetrics(name),
-            monotonic=clock.monotonic,
-        )
-
-    intake = loop(INTAKE, IntakeWork(store, runbooks, producers, lookup, partitions), sinks[0])
-    lanes = loop(LANES, LanesWork(store), sinks[1])
-    changed.clear()
-    events = KafkaSource(
-        kafka,
-        "outlast.trigger_matcher.intake",
-        instance,
+    intake, events = _loop(
+        INTAKE,
+        IntakeWork(store, runbooks, producers, lookup, partitions),
         producers.topics(),
-        intake,
-        client_id=f"{instance}-intake",
+        Wiring(pool, kafka, instance, sinks[0]),
     )
-    intake.attach(events)
-    followed = [topics.LIFECYCLE, topics.RECORDED]
-    lanes.attach(
-        KafkaSource(
-            kafka, "outlast.trigger_matcher.lanes", instance, followed, lanes, client_id=f"{instance}-lanes"
-        )
+    lanes, _ = _loop(
+        LANES, LanesWork(store), [topics.LIFECYCLE, topics.RECORDED], Wiring(pool, kafka, instance, sinks[1])
     )
+    changed.clear()
 
     async def follow_producers() -> None:
         """Read the topic of a producer as soon as it is registered, and no longer than that."""
@@ -109,3 +94,37 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
         },
         closers=[*(sink.close for sink in sinks), lookup.close, pool.close],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a loop of this process stands on."""
+
+    pool: asyncpg.Pool
+    kafka: str
+    instance: str
+    sink: KafkaSink
+
+
+def _loop(name: str, work: Work, read: Iterable[str], on: Wiring) -> tuple[FencedLoop, KafkaSource]:
+    metrics = LoopMetrics(name)
+    loop = FencedLoop(
+        service="trigger_matcher",
+        name=name,
+        fence=PostgresFence(on.pool, name),
+        work=work,
+        sink=on.sink,
+        metrics=metrics,
+        monotonic=SystemClock().monotonic,
+    )
+    source = KafkaSource(
+        on.kafka,
+        f"outlast.{name}",
+        on.instance,
+        read,
+        loop,
+        client_id=f"{on.instance}-{name.rpartition('.')[2]}",
+        alarm=metrics.alarm,
+    )
+    loop.attach(source)
+    return loop, source

@@ -6,6 +6,11 @@ from time import perf_counter
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
+from outlast.contracts.topics import TopicPartition
+from outlast.runtime.logging import get_logger
+
+_log = get_logger(__name__)
+
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -42,6 +47,9 @@ class LoopMetrics:
         self._left_out = counter(
             "outlast_messages_left_out", "What a run had to say and could not: unreadable, or too large"
         ).labels(loop)
+        self._alarms = counter(
+            "outlast_partition_alarms", "What an operator must look at: offset_out_of_range", "kind"
+        )
         self._buried = counter("outlast_dead_letters", "Messages sent to the dead-letter topic", "error")
         name = "outlast_turn_phase_seconds"
         if name not in made:
@@ -89,6 +97,11 @@ class LoopMetrics:
     def buried(self, error: str) -> None:
         """A message went to the dead-letter topic, by the class of its error."""
         self._buried.labels(self._loop, error).inc()
+
+    def alarm(self, kind: str, at: TopicPartition) -> None:
+        """Something happened to a partition that should not: its messages were dropped before they were read."""
+        self._alarms.labels(self._loop, kind).inc()
+        _log.error("partition_alarm", kind=kind, loop=self._loop, topic=at.topic, partition=at.partition)
 
     def deciding(self) -> AbstractContextManager[None]:
         """Times loading and deciding."""
