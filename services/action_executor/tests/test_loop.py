@@ -399,13 +399,13 @@ def test_a_late_result_changes_nothing(world: World) -> None:
         world.broker.end_session("executors", "0")
         world.clock.seconds += 100
         second.runner.during = None
-        for _ in range(6):
+        for _turn in range(6):
             await second.loop.turn()
 
     first.runner.during = resolved_elsewhere
     first.turn(2)
-    (result,) = world.results()
-    assert result.resolved == "retried"
+    (told,) = world.results()
+    assert told.resolved == "retried"
     ((row,),) = drive(second.ledger.look_up([next(iter(world.tables.claims))]))
     assert row.claimant.ordinal == "1"
 
@@ -494,17 +494,18 @@ def test_a_claim_that_kills_its_process_again_and_again_is_given_up(world: World
         if asked.activity_id == "killer":
             raise Died
 
+    deaths = 0
     for _ in range(limits.TAKEOVERS_MAX + 5):
         executor = world.executor("0")
         executor.runner.during = kill
         try:
             executor.settle()
         except Died:
-            continue
-        break
+            deaths += 1
+    assert 0 < deaths <= limits.TAKEOVERS_MAX + 1
     by_name = {result.activity_id: result for result in world.results()}
     assert len(by_name) == 6
-    assert by_name["killer"].resolved == "failed" if executor.runner.calls else True
+    assert by_name["killer"].error is not None
     assert all(by_name[f"a{number}"].error is None for number in range(5))
 
 

@@ -45,7 +45,9 @@ def test_an_output_is_read_by_the_actions_that_follow() -> None:
 
 
 def test_a_folded_object_is_laid_over_the_one_that_is_there() -> None:
-    spec = Spec(runbook(notify("a"), notify("b", config={"s": "{{ finding.severity }}", "t": "{{ finding.title }}"})))
+    spec = Spec(
+        runbook(notify("a"), notify("b", config={"s": "{{ finding.severity }}", "t": "{{ finding.title }}"}))
+    )
     spec.start()
     spec.succeed("a", None, folded={"finding": {"severity": "low"}})
     scheduled = spec.events()[-1]
