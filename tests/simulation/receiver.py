@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import UNSET, Raw
 
-from outlast import ids
 from outlast.contracts.messages import ActionError, RunActivity
 from outlast.testing.faults import Faults
 from outlast.testing.world import SimulatedClock
@@ -34,23 +33,21 @@ class Receiver:
     def __init__(self, clock: SimulatedClock) -> None:
         self._clock = clock
         self.calls: dict[Operation, list[Call]] = {}
-        self.keys: dict[Operation, str] = {}
 
     def take(self, activity: RunActivity, by: str, life: int, was_recorded: bool) -> Ran:
-        """Do what is asked. The same key has the same outcome, however often it comes."""
+        """Do what is asked. Each call has a receipt of its own, so that the results of two can be told apart."""
         operation = Operation(activity.execution_id, activity.activity_id)
         calls = self.calls.setdefault(operation, [])
         calls.append(Call(by, life, self._clock.seconds, was_recorded))
-        self.keys[operation] = ids.idempotency_key(*operation)
-        return self.outcome(activity)
+        return self.outcome(activity, len(calls))
 
-    def outcome(self, activity: RunActivity) -> Ran:
-        """What the outside answers: depends on what is asked and on nothing else."""
+    def outcome(self, activity: RunActivity, receipt: int) -> Ran:
+        """What the outside answers to this call of the operation, the first having receipt 1."""
         config = msgspec.json.decode(activity.input)
         if config.get("outcome") == "fail":
             return Ran(error=ActionError(code="refused", message="the outside says no"))
         text = str(config.get("text", ""))
-        return Ran(output=Raw(msgspec.json.encode({"text": text, "number": len(text)})))
+        return Ran(output=Raw(msgspec.json.encode({"text": text, "number": len(text), "receipt": receipt})))
 
 
 class SimulatedRunner:
@@ -85,7 +82,7 @@ class SimulatedRunner:
         operation = Operation(activity.execution_id, activity.activity_id)
         if resolution is Resolution.LOOK_UP:
             if operation in self._receiver.calls:
-                ran = self._receiver.outcome(activity)
+                ran = self._receiver.outcome(activity, 1)
                 return Ran(ran.output, UNSET, ran.error, str(Resolution.LOOK_UP))
             if not (plan.is_idempotent or activity.on_unknown == "retry"):
                 return Ran(error=unknown, resolved=str(Resolution.FAIL))

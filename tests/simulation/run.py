@@ -1,7 +1,10 @@
 """One seed, from its first event to rest."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from outlast import limits
 from outlast.testing.faults import Rates
 from outlast.testing.invariants import Violation
 from tests.simulation.invariants import ReplayCheck, check_invariants
@@ -35,9 +38,30 @@ class Outcome:
         return "\n".join(lines)
 
 
+SMALL = {"OPEN_PAGE_MAX": 2, "RECORDED_IDS_MAX": 5, "UNFINISHED_MAX": 12}
+"""Limits of the product that are made small, so that a world of a hundred runs comes up against them."""
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """While a world runs."""
+    before = {name: getattr(limits, name) for name in SMALL}
+    for name, value in SMALL.items():
+        setattr(limits, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(limits, name, value)
+
+
 def simulate(seed: int, rates: Rates | None = None, parts: Parts | None = None) -> Outcome:
     """Waves of events and poison among faults, then a drain, then the invariants."""
-    system = System(seed, rates, parts)
+    with small_limits():
+        return _simulate(System(seed, rates, parts))
+
+
+def _simulate(system: System) -> Outcome:
     world = system.world
     world.after_turn = ReplayCheck(system)
     bad = poisons()

@@ -5,8 +5,8 @@ is gone at that very point), or a TransientError that says nothing about whether
 drawn from the world's one random source; a countdown makes the points that are passed by cheap.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
@@ -36,6 +36,8 @@ class Rates:
     """Calls of actions: the executor dies before or after."""
     disturbance: int = 60
     """Steps of the world: rebalance, zombie, outage, duplicate, clock jump, kill."""
+    weights: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How much of which disturbance; what is not named is left to the seed."""
 
 
 class Faults:
