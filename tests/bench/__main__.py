@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
+from tests.bench.processes import cpu_by_process, line
 from tests.bench.receiver import Receiver
 from tests.bench.system import bring_up, import_findings, prepare, take_down
 
@@ -47,18 +48,43 @@ def run_bare(system: System, dsn: str) -> Bare:
     return Bare(float(rate[1]), float(rate[2]), float(latency[1]), float(latency[2]))
 
 
-def measure(name: str, system: System, dsn: str, findings: list[str], rounds: int) -> None:
-    """Bare and ours in turn; prints each round and the verdict on the medians."""
-    storm = Storm(system, f"platform.{PRODUCER}.events")
-    storm.run(findings[:500])  # warm
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and where."""
+
+    system: System
+    dsn: str
+    folder: Path
+    findings: list[str]
+    rounds: int
+    is_alone: bool
+    """Without the bare loop: no verdict, only what ours costs."""
+
+
+def measure(name: str, on: Bench) -> None:
+    """Bare and ours in turn; prints each round, what each process cost, and the verdict on the medians."""
+    storm = Storm(on.system, f"platform.{PRODUCER}.events")
+    storm.run(on.findings[:500])  # warm
     bares: list[Bare] = []
     ours: list[Figures] = []
-    for number in range(rounds):
-        bares.append(run_bare(system, dsn))
-        ours.append(storm.run(findings))
-        print(f"{name} round {number + 1}: bare {bares[-1].rate:.0f}/s {bares[-1].cpu_per_thousand:.2f} CPU-s/1000; "
-              f"ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000", flush=True)  # fmt: skip
+    for number in range(on.rounds):
+        said = f"{name} round {number + 1}:"
+        if not on.is_alone:
+            bares.append(run_bare(on.system, on.dsn))
+            said += f" bare {bares[-1].rate:.0f}/s {bares[-1].cpu_per_thousand:.2f} CPU-s/1000;"
+        before = cpu_by_process(on.folder)
+        ours.append(storm.run(on.findings))
+        after = cpu_by_process(on.folder)
+        print(f"{said} ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000", flush=True)
+        print(f"{name} round {number + 1} by process: {line(before, after, len(on.findings))}", flush=True)
     storm.close()
+    if on.is_alone:
+        return
+    judge(name, bares, ours)
+
+
+def judge(name: str, bares: list[Bare], ours: list[Figures]) -> None:
+    """The verdict on the medians."""
     rate = statistics.median(f.rate for f in ours) / statistics.median(b.rate for b in bares)
     cpu = statistics.median(b.cpu_per_thousand for b in bares) / statistics.median(
         f.cpu_per_thousand for f in ours
@@ -73,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--alone", action="store_true", help="without the bare loop: no verdict")
     options = parser.parse_args()
     only = [name for name in options.only.upper().split(",") if name] or list(TARGETS)
     unknown = sorted(set(only) - set(TARGETS))
@@ -89,11 +116,12 @@ def main() -> None:
             f"bench: {len(findings)} findings are in the platform, {time.monotonic() - began:.0f} s",
             file=sys.stderr,
         )
+        on = Bench(system, dsn, folder / "run", findings, options.rounds, options.alone)
         if "B1" in only:
-            measure("B1", system, dsn, findings, options.rounds)
+            measure("B1", on)
         if "B2" in only:
             prepare(system, receiver.url, "POST")
-            measure("B2", system, dsn, findings, options.rounds)
+            measure("B2", on)
             print(f"B2 receiver: {receiver.requests.value} POSTs, {receiver.distinct.value} distinct keys")
     finally:
         receiver.stop()
