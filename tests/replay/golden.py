@@ -6,16 +6,17 @@ are never written again: today's code must agree with them.
 
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from outlast.contracts.messages import ActivityResult, Start
-from outlast.execution.decide import Rejection, decide
+from outlast.contracts.messages import ActivityResult, DeliverSignal, Start, TimerDue
+from outlast.execution.decide import Rejection, RunMessage, decide
 from outlast.execution.state import Execution
 from outlast.history import codec
-from outlast.history.events import Recorded
+from outlast.history.events import Recorded, WorkflowStarted
 from outlast.runbooks.documents import Json, canonical
 from outlast.runbooks.pinned import load_pinned
 from outlast.testing.spec import EXECUTION, PAYLOAD, Spec, notify
@@ -31,6 +32,21 @@ BRANCH: Json = {
     "else": [notify("file")],
 }
 
+SLEEP: Json = {"id": "nap", "type": "sleep", "class": "flow", "config": {"duration": "5m"}}
+AWAIT: Json = {
+    "id": "gate",
+    "type": "await_signal",
+    "class": "flow",
+    "config": {"signal": "approved", "key": "{{ finding.id }}", "timeout": "2h", "on_timeout": "continue"},
+}
+TWICE: Json = {"max_attempts": 2, "initial_backoff": "10s", "max_backoff": "1m", "factor": 2.0}
+KINDS: dict[str, type[RunMessage]] = {
+    "start": Start,
+    "result": ActivityResult,
+    "timer": TimerDue,
+    "signal": DeliverSignal,
+}
+
 SCENARIOS: dict[str, tuple[list[Json], list[tuple[str, str]]]] = {
     "three-successes": ([notify("a"), notify("b"), notify("c")], [("a", "ok"), ("b", "ok"), ("c", "ok")]),
     "a-failure-passed-over": ([notify("a"), notify("b")], [("a", "no"), ("b", "ok")]),
@@ -42,7 +58,19 @@ SCENARIOS: dict[str, tuple[list[Json], list[tuple[str, str]]]] = {
         [notify("a"), notify("b", config={"n": "{{ steps.a.output.n + 1 }}"})],
         [("a", "ok"), ("b", "ok")],
     ),
+    "a-sleep": ([SLEEP, notify("a")], [("nap", "fires"), ("a", "ok")]),
+    "an-approval": ([AWAIT, notify("a")], [("approved", "comes"), ("a", "ok")]),
+    "an-early-approval": ([notify("a"), AWAIT], [("approved", "comes"), ("a", "ok")]),
+    "an-approval-that-never-came": ([AWAIT, notify("a")], [("gate:timeout", "fires"), ("a", "ok")]),
+    "a-second-attempt": ([notify("a")], [("a", "busy"), ("a:retry:1", "fires"), ("a", "ok at 2")]),
+    "attempts-used-up": (
+        [notify("a", retry=TWICE)],
+        [("a", "busy"), ("a:retry:1", "fires"), ("a", "busy at 2")],
+    ),
 }
+FIRST = ("three-successes", "a-failure-passed-over", "a-failure-that-ends", "skipped-by-when", "owner-and-branch",
+         "undefined-name", "outputs-chained")  # fmt: skip
+"""What release 0.1.0 could do."""
 
 
 def record(actions: list[Json], results: list[tuple[str, str]]) -> dict[str, object]:
@@ -52,9 +80,9 @@ def record(actions: list[Json], results: list[tuple[str, str]]) -> dict[str, obj
     inputs: list[dict[str, object]] = []
     decide_one = spec.when
 
-    def keep(message: Start | ActivityResult) -> object:
+    def keep(message: RunMessage) -> object:
         decision = decide_one(message)
-        kind = "start" if isinstance(message, Start) else "result"
+        kind = next(name for name, each in KINDS.items() if isinstance(message, each))
         inputs.append(
             {"kind": kind, "at": spec.now.isoformat(), "message": json.loads(msgspec.json.encode(message))}
         )
@@ -63,9 +91,26 @@ def record(actions: list[Json], results: list[tuple[str, str]]) -> dict[str, obj
     spec.when = keep  # type: ignore[method-assign,assignment]
     spec.start()
     for name, outcome in results:
-        spec.succeed(name, {"n": 41}) if outcome == "ok" else spec.fail(name)
+        _happen(spec, name, outcome)
     history = [_plain(recorded) for recorded in spec.history]
     return {"definition": definition, "payload": PAYLOAD, "inputs": inputs, "history": history}
+
+
+def _happen(spec: Spec, name: str, outcome: str) -> None:
+    what, _, attempt = outcome.partition(" at ")
+    match what:
+        case "ok":
+            spec.succeed(name, {"n": 41}, attempt=int(attempt or 1))
+        case "no":
+            spec.fail(name)
+        case "busy":
+            spec.fail(name, attempt=int(attempt or 1), is_retryable=True)
+        case "fires":
+            spec.fire(name)
+        case "comes":
+            spec.signal(name, payload={"by": "ana"})
+        case _:
+            raise AssertionError(f"expected a known outcome, got {outcome}")
 
 
 def _plain(recorded: Recorded) -> dict[str, object]:
@@ -79,15 +124,25 @@ def replay(golden: dict[str, object]) -> list[dict[str, object]]:
     state = Execution(EXECUTION)
     events: list[dict[str, object]] = []
     for each in golden["inputs"]:  # type: ignore[attr-defined]
-        kind: type[Start | ActivityResult] = Start if each["kind"] == "start" else ActivityResult
-        message = msgspec.json.decode(json.dumps(each["message"]), type=kind)
+        message = msgspec.json.decode(json.dumps(each["message"]), type=KINDS[each["kind"]])
         decision = decide(state, runbook, message, datetime.fromisoformat(each["at"]))
         if not isinstance(decision, Rejection):
+            if isinstance(decision[0].event, WorkflowStarted):
+                decision[0] = _as_then(state, decision[0], golden)
             events += [
                 {"seq": r.sequence, "at": r.at.isoformat(), "event": json.loads(codec.encode(r.event))}
                 for r in decision
             ]
     return events
+
+
+def _as_then(state: Execution, recorded: Recorded, golden: dict[str, object]) -> Recorded:
+    """A run is pinned to the interpreter's version that began it."""
+    stored = golden["history"][0]["event"]["engine_version"]  # type: ignore[index]
+    assert isinstance(recorded.event, WorkflowStarted)
+    event = msgspec.structs.replace(recorded.event, engine_version=stored)
+    state.started = event
+    return replace(recorded, event=event)
 
 
 def main(release: str) -> None:

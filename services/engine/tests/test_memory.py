@@ -22,7 +22,7 @@ from outlast.db.fence import Move
 from outlast.history.events import Recorded as Stored
 from outlast.messaging.ports import Received
 from outlast.runbooks.documents import canonical
-from outlast.runtime.loop import Turn
+from outlast.runtime.work import Turn
 from outlast.testing.spec import notify
 from outlast_engine import work
 from outlast_engine.store import Changes

@@ -86,3 +86,17 @@ ERROR_EXCERPT_CHARACTERS_MAX = 500
 """Of a response's body in an error's message."""
 FINDING_OPERATIONS_MAX = 500
 """Changes of findings in one request to the platform."""
+SIGNALS_MAX = 1_000
+"""Signals that one run takes in; more are rejected, and their senders are told."""
+SIGNAL_NAME_CHARACTERS_MAX = 128
+"""A signal's name."""
+SIGNAL_KEY_CHARACTERS_MAX = 256
+"""A correlation key."""
+SIGNAL_PAYLOAD_BYTES_MAX = 64 * 1024
+"""What a signal carries."""
+SIGNAL_WAIT_SECONDS_DEFAULT = 72 * 3600
+"""How long await_signal waits, and how long an early signal is kept, unless told otherwise."""
+WAIT_SECONDS_MAX = 366 * 24 * 3600
+"""The longest sleep, and the longest wait for a signal."""
+RETRY_AFTER_SECONDS_MAX = 24 * 3600
+"""The longest pause before the next attempt that the other side may ask for."""

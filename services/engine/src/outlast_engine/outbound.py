@@ -1,7 +1,21 @@
 """Commands to messages on their topics: which topic, which partition, which headers."""
 
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Finished, Probe, RunActivity, Started, Unknown
+from outlast.contracts.messages import (
+    CancelTimer,
+    DeliverSignal,
+    Finished,
+    Probe,
+    Resumed,
+    RunActivity,
+    SignalVerdict,
+    Started,
+    StartTimer,
+    Subscribe,
+    Unknown,
+    Unsubscribe,
+    Waiting,
+)
 from outlast.execution.outstanding import Command
 from outlast.messaging.ports import Outgoing
 from outlast.runtime.tracing import trace_headers
@@ -13,8 +27,30 @@ def to_outgoing(command: Command, traceparent: str) -> Outgoing:
     match command:
         case RunActivity():
             return Outgoing(topics.activities(command.action_class), value, key, None, headers)
-        case Started() | Finished():
+        case StartTimer() | CancelTimer():
+            return Outgoing(topics.TIMER_COMMANDS, value, key, None, headers)
+        case Subscribe() | Unsubscribe():
+            return Outgoing(topics.SUBSCRIPTIONS, value, subscription_key(command), None, headers)
+        case SignalVerdict():
+            return Outgoing(topics.VERDICTS, value, command.signal_id.encode(), None, headers)
+        case Started() | Waiting() | Resumed() | Finished():
             return Outgoing(topics.LIFECYCLE, value, key, command.lane, headers)
+
+
+def subscription_key(command: Subscribe | Unsubscribe) -> bytes:
+    """All that wait for one signal with one key are in one partition."""
+    return f"{command.company_id}/{command.signal}/{command.key}".encode()
+
+
+def refused_signal(message: DeliverSignal, verdict: str) -> Outgoing:
+    """The verdict on a signal that changed nothing."""
+    answer = SignalVerdict(
+        signal_id=message.signal_id,
+        execution_id=message.execution_id,
+        company_id=message.company_id,
+        verdict=verdict,
+    )
+    return Outgoing(topics.VERDICTS, codec.encode(answer), message.signal_id.encode(), None)
 
 
 def unknown(probe: Probe) -> Outgoing:

@@ -7,24 +7,25 @@ from itertools import islice
 from msgspec import Raw
 
 from outlast import ids
-from outlast.contracts.messages import ActivityResult, Probe, Recorded, Start
+from outlast.contracts.messages import ActivityResult, DeliverSignal, Probe, Recorded, Start, TimerDue
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
-from outlast.execution.decide import Rejection, decide
+from outlast.execution.decide import Rejection, RunMessage, decide
 from outlast.execution.evolve import fold
 from outlast.execution.outstanding import outstanding
 from outlast.execution.state import Execution, StepStatus
+from outlast.execution.waits import verdict
 from outlast.history.events import WorkflowCompleted, WorkflowFailed
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runbooks.definition import Runbook
 from outlast.runbooks.pinned import load_pinned
 from outlast.runtime.logging import get_logger
-from outlast.runtime.loop import Turn
 from outlast.runtime.tracing import trace_id
+from outlast.runtime.work import Turn
 from outlast_engine import inbound, metrics
 from outlast_engine.inbound import Input
-from outlast_engine.outbound import to_outgoing, unknown
+from outlast_engine.outbound import refused_signal, to_outgoing, unknown
 from outlast_engine.store import Changes, EngineStore, Opened
 
 STATES_MAX = 100_000
@@ -146,7 +147,7 @@ class EngineWork:
         for each in inputs:
             if isinstance(each.message, Start):
                 wanted[each.message.runbook.sha256] = each.message.definition
-            elif isinstance(each.message, ActivityResult):
+            elif isinstance(each.message, ActivityResult | TimerDue | DeliverSignal):
                 wanted.setdefault(_pinned(self._states[each.message.execution_id]))
         missing = wanted.keys() - self._runbooks.keys()
         if len(self._runbooks) + len(missing) > DEFINITIONS_MAX:
@@ -180,15 +181,13 @@ class EngineWork:
     ) -> None:
         message = each.message
         match message:
-            case Start() | ActivityResult():
+            case Start() | ActivityResult() | TimerDue() | DeliverSignal():
                 state = self._states[message.execution_id]
                 digest = message.runbook.sha256 if isinstance(message, Start) else _pinned(state)
                 decision = decide(state, self._runbooks.get(digest), message, each.at)
                 if isinstance(decision, Rejection):
                     metrics.REJECTED.labels(decision.reason).inc()
-                    if isinstance(message, Start):  # a duplicate is answered, never met with silence
-                        answered[message.execution_id] = 0
-                        turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+                    self._answer_again(each, message, state, turn, answered)
                     return
                 changes.events += [(message.execution_id, recorded) for recorded in decision]
                 if isinstance(message, Start):
@@ -202,6 +201,22 @@ class EngineWork:
                 else:
                     answered[message.execution_id] = 0
                     turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+
+    def _answer_again(
+        self, each: Input, message: RunMessage, state: Execution, turn: Turn, answered: dict[str, int]
+    ) -> None:
+        """Who sends until answered is answered, never met with silence. Nobody waits for the others' answers."""
+        match message:
+            case Start():
+                answered[message.execution_id] = 0
+                turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+            case DeliverSignal():
+                started = state.started
+                is_known = started is not None and started.company_id == message.company_id
+                told = verdict(state, message.signal_id) if is_known else "unknown"
+                turn.answers.append(refused_signal(message, told))
+            case ActivityResult() | TimerDue():
+                pass
 
     def _open(self, start: Start, at: datetime, changes: Changes) -> None:
         if start.runbook.sha256 not in self._stored_definitions:

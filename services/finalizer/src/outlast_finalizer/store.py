@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import asyncpg
 
-from outlast.contracts.messages import Finished
+from outlast.contracts.messages import Finished, Started
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
@@ -85,12 +85,13 @@ def _columns(rows: Sequence[RunRow]) -> list[list[object]]:
             row.message.event.type,
             row.message.event.time,
             row.message.lane,
-            row.message.started_at if isinstance(row.message, Finished) else row.message.at,
+            row.message.at if isinstance(row.message, Started) else row.message.started_at,
             row.message.at if isinstance(row.message, Finished) else None,
             row.payload,
             row.steps,
             row.error,
             " ".join(row.message.chain),
+            row.waits,
         )
         for row in rows
     ]

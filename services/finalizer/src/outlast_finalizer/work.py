@@ -18,7 +18,7 @@ from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import Turn
+from outlast.runtime.work import Turn
 from outlast_finalizer import metrics
 from outlast_finalizer.core.outcome import RunRow, latest_rows
 from outlast_finalizer.store import Ended, FinalizerStore

@@ -36,6 +36,8 @@ class Decoder(Generic[T]):
 
 inbox: Decoder[messages.InboxMessage] = Decoder(messages.InboxMessage)
 activities: Decoder[messages.ActivityMessage] = Decoder(messages.ActivityMessage)
+timer_commands: Decoder[messages.TimerCommand] = Decoder(messages.TimerCommand)
+signals: Decoder[messages.SignalMessage] = Decoder(messages.SignalMessage)
 lifecycle: Decoder[messages.LifecycleMessage] = Decoder(messages.LifecycleMessage)
 recorded: Decoder[messages.Recorded] = Decoder(messages.Recorded)
 compacted: Decoder[messages.CompactedMessage] = Decoder(messages.CompactedMessage)

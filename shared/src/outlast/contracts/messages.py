@@ -99,7 +99,30 @@ class Probe(Message, frozen=True, kw_only=True, tag="probe.v1"):
     lane: int
 
 
-InboxMessage: TypeAlias = Start | ActivityResult | Recorded | Probe
+class TimerDue(Message, frozen=True, kw_only=True, tag="timer_due.v1"):
+    """A timer's time has come. Sent until it is acknowledged, so it may come twice; late ones change nothing."""
+
+    execution_id: str
+    timer_id: str
+    fire_at: datetime
+
+
+class DeliverSignal(Message, frozen=True, kw_only=True, tag="deliver_signal.v1"):
+    """A signal for this run. Sent again until its verdict is known; counts once by its id."""
+
+    execution_id: str
+    company_id: str
+    """The sender's: a run of another company answers as one that does not exist."""
+    signal_id: str
+    name: str
+    payload: Raw
+    """Any JSON; null if the sender gave none."""
+    sent_by: str
+    """Who sent it: an identity's name."""
+    sent_at: datetime
+
+
+InboxMessage: TypeAlias = Start | ActivityResult | Recorded | Probe | TimerDue | DeliverSignal
 
 
 # ---- activities.<class> -------------------------------------------------------------------------------------
@@ -126,6 +149,85 @@ class RunActivity(Message, frozen=True, kw_only=True, tag="run_activity.v1"):
 
 
 ActivityMessage: TypeAlias = RunActivity
+
+
+# ---- timers.commands -----------------------------------------------------------------------------------------
+
+
+class StartTimer(Message, frozen=True, kw_only=True, tag="start_timer.v1"):
+    """Say `timer_due` at this instant. The same (execution, timer) again is no second timer."""
+
+    execution_id: str
+    timer_id: str
+    fire_at: datetime
+
+
+class CancelTimer(Message, frozen=True, kw_only=True, tag="cancel_timer.v1"):
+    """The run waits for this timer no more. If it is lost the timer fires late and is refused."""
+
+    execution_id: str
+    timer_id: str
+
+
+TimerCommand: TypeAlias = StartTimer | CancelTimer
+
+
+# ---- signals.inbound, signals.subscriptions, signals.verdicts -------------------------------------------------
+
+
+class SignalRequest(Message, frozen=True, kw_only=True, tag="signal_request.v1"):
+    """Somebody sends a signal (`signals.inbound`, key = its id): to one execution, or to all that wait with a key."""
+
+    signal_id: str
+    company_id: str
+    name: str
+    execution_id: str = ""
+    """Given, or else `key` is."""
+    key: str = ""
+    """The correlation key that runs wait with, such as a finding's id."""
+    payload: Raw = Raw(b"null")
+    sent_by: str
+    sent_at: datetime
+    expires_at: datetime
+    """Until then it is kept for runs that do not wait for it yet."""
+    for_future: bool = False
+    """By correlation: also for runs that start after it was sent."""
+
+
+class Subscribe(Message, frozen=True, kw_only=True, tag="subscribe.v1"):
+    """A run waits for a signal with a correlation key (`signals.subscriptions`, key = company/signal/key)."""
+
+    execution_id: str
+    activity_id: str
+    company_id: str
+    signal: str
+    key: str
+    started_at: datetime
+    """When the run began: an earlier signal is not for it, unless its sender said so."""
+
+
+class Unsubscribe(Message, frozen=True, kw_only=True, tag="unsubscribe.v1"):
+    """The run waits for it no more. If it is lost the next signal is answered `late`, which says the same."""
+
+    execution_id: str
+    activity_id: str
+    company_id: str
+    signal: str
+    key: str
+
+
+class SignalVerdict(Message, frozen=True, kw_only=True, tag="signal_verdict.v1"):
+    """What became of a signal in one run (`signals.verdicts`, key = the signal's id)."""
+
+    signal_id: str
+    execution_id: str
+    company_id: str
+    verdict: str
+    """consumed | early (kept for an await that may come) | late (the run had ended, or ended without awaiting it) |
+    unknown (no such run) | rejected (the run has too many)"""
+
+
+SignalMessage: TypeAlias = SignalRequest | Subscribe | Unsubscribe | SignalVerdict
 
 
 # ---- executions.lifecycle -----------------------------------------------------------------------------------
@@ -186,6 +288,53 @@ class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
     """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run waits for."""
+
+    activity_id: str
+    kind: str
+    """sleep | signal | retry"""
+    until: datetime | None = None
+    """When it goes on by itself."""
+    signal: str = ""
+    key: str = ""
+    attempt: int = 0
+    """For a retry: the attempt that comes next."""
+
+
+class Waiting(Message, frozen=True, kw_only=True, tag="waiting.v1"):
+    """A run has come to where nothing but time or a signal brings it on."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    waits: tuple[Wait, ...]
+    chain: tuple[str, ...] = ()
+
+
+class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
+    """A run that waited goes on."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    chain: tuple[str, ...] = ()
+
+
 class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
     """The answer to a probe for an execution that the engine does not know; the matcher sends the start again."""
 
@@ -195,7 +344,7 @@ class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
     lane: int
 
 
-LifecycleMessage: TypeAlias = Started | Finished | Unknown
+LifecycleMessage: TypeAlias = Started | Waiting | Resumed | Finished | Unknown
 
 
 # ---- compacted topics ---------------------------------------------------------------------------------------

@@ -16,6 +16,10 @@ API_EVENTS = "platform.api.events"
 ENGINE_INBOX = "engine.inbox"
 LIFECYCLE = "executions.lifecycle"
 RECORDED = "executions.recorded"
+TIMER_COMMANDS = "timers.commands"
+SIGNALS = "signals.inbound"
+SUBSCRIPTIONS = "signals.subscriptions"
+VERDICTS = "signals.verdicts"
 DEFINITIONS = "runbooks.definitions"
 PRODUCERS = "producers"
 IDENTITIES = "identities"
@@ -64,7 +68,10 @@ class Topic:
         }
 
 
-SERVICES = ("platform", "trigger_matcher", "engine", "action_executor", "finalizer", "control_plane")
+SERVICES = (
+    "platform", "trigger_matcher", "engine", "action_executor", "timer_scheduler", "signal_delivery", "finalizer",
+    "control_plane",
+)  # fmt: skip
 
 DEAD_LETTER_ENVELOPE_BYTES = 64 * 1024
 """What a dead letter's headers add: the largest message must still fit, else it could stop its partition."""
@@ -80,6 +87,10 @@ TOPICS: tuple[Topic, ...] = (
     Topic(API_EVENTS, "control_plane"),
     Topic(ENGINE_INBOX, "engine"),
     *(Topic(activities(name), "engine") for name in ACTION_CLASSES),
+    Topic(TIMER_COMMANDS, "engine"),
+    Topic(SIGNALS, "signal_delivery"),
+    Topic(SUBSCRIPTIONS, "engine"),
+    Topic(VERDICTS, "engine"),
     Topic(LIFECYCLE, "engine"),
     Topic(RECORDED, "finalizer"),
     Topic(DEFINITIONS, "control_plane", partitions=1, is_compacted=True),

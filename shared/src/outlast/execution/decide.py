@@ -11,34 +11,38 @@ from datetime import datetime
 from typing import TypeAlias, assert_never, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw, structs
 
 from outlast import limits
-from outlast.contracts.messages import ActionError, ActivityResult, Start
-from outlast.execution.evolve import evolve
+from outlast.contracts.messages import ActionError, ActivityResult, DeliverSignal, Start, TimerDue
+from outlast.execution import waits
 from outlast.execution.state import Execution, Step, StepStatus
 from outlast.execution.status import FLOW, final_status
+from outlast.execution.turn import Turn
 from outlast.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
     ActivitySkipped,
-    Event,
     Recorded,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
 )
 from outlast.runbooks.choices import Choice
-from outlast.runbooks.definition import Action, Branch, Runbook
+from outlast.runbooks.definition import Action, Branch, Runbook, all_steps
 from outlast.runbooks.definition import Step as Planned
 from outlast.runbooks.documents import Json
 from outlast.runbooks.templates import TemplateFailed
 
-ENGINE_VERSION = "1"
-"""Behaviour of the interpreter that a run is pinned to; raised when deciding changes for the same history."""
+ENGINE_VERSION = "2"
+"""Behaviour of the interpreter that a run is pinned to; raised when deciding changes for the same history.
+
+1: an attempt that failed was the last. 2: a failure that may pass is tried again.
+"""
 
 _encode = msgspec.json.Encoder().encode
+_WAITS = {"sleep": waits.begin_sleep, "await_signal": waits.begin_await}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,11 @@ class Rejection:
 Decision: TypeAlias = list[Recorded] | Rejection
 
 
-def decide(
-    state: Execution, runbook: Runbook | None, message: Start | ActivityResult, at: datetime
-) -> Decision:
+RunMessage: TypeAlias = Start | ActivityResult | TimerDue | DeliverSignal
+"""What a run decides over."""
+
+
+def decide(state: Execution, runbook: Runbook | None, message: RunMessage, at: datetime) -> Decision:
     """The events that this message causes; `state` has them folded in already.
 
     `runbook` None stands for a pinned definition that this release cannot read: the run fails and says so.
@@ -63,6 +69,10 @@ def decide(
             return _start(state, runbook, message, at)
         case ActivityResult():
             return _settle(state, runbook, message, at)
+        case TimerDue():
+            return _fire(state, runbook, message, at)
+        case DeliverSignal():
+            return _deliver(state, runbook, message, at)
         case _:
             assert_never(message)
 
@@ -70,7 +80,7 @@ def decide(
 def _start(state: Execution, runbook: Runbook | None, start: Start, at: datetime) -> Decision:
     if state.started is not None:
         return Rejection("already_started")
-    turn = _Turn(state, at)
+    turn = _Interpreter(state, at)
     turn.record(
         WorkflowStarted(
             company_id=start.company_id,
@@ -98,9 +108,43 @@ def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, a
         return Rejection("activity_not_open")
     if step.attempt != result.attempt:
         return Rejection("other_attempt")
-    turn = _Turn(state, at)
-    turn.record(_outcome(result))
+    turn = _Interpreter(state, at)
+    outcome = _outcome(result)
+    turn.record(outcome)
+    if isinstance(outcome, ActivityFailed):
+        turn.retry(runbook, step, outcome.error)
     turn.advance(runbook)
+    return turn.events
+
+
+def _fire(state: Execution, runbook: Runbook | None, due: TimerDue, at: datetime) -> Decision:
+    if state.started is None:
+        return Rejection("unknown_execution")
+    if state.is_ended:
+        return Rejection("execution_ended")
+    timer = state.timers.get(due.timer_id)
+    if timer is None:
+        return Rejection("timer_not_open")
+    turn = _Interpreter(state, at)
+    again = waits.fire(turn, timer)
+    if again is not None:
+        turn.schedule_again(again)
+    turn.advance(runbook)
+    return turn.events
+
+
+def _deliver(state: Execution, runbook: Runbook | None, message: DeliverSignal, at: datetime) -> Decision:
+    if state.started is None or state.started.company_id != message.company_id:
+        return Rejection("unknown_execution")
+    if message.signal_id in state.signals:
+        return Rejection("signal_known")
+    if state.is_ended:
+        return Rejection("execution_ended")
+    if len(state.signals) >= limits.SIGNALS_MAX:
+        return Rejection("signals_max")
+    turn = _Interpreter(state, at)
+    if waits.receive(turn, message):
+        turn.advance(runbook)
     return turn.events
 
 
@@ -136,19 +180,8 @@ def _outcome(result: ActivityResult) -> ActivityCompleted | ActivityFailed:
     )
 
 
-class _Turn:
-    """The events of one decision, each folded in as it is made."""
-
-    def __init__(self, state: Execution, at: datetime) -> None:
-        assert state.started is not None or state.sequence == 0
-        self.state = state
-        self.at = at
-        self.events: list[Recorded] = []
-
-    def record(self, event: Event) -> None:
-        recorded = Recorded(self.state.sequence + 1, self.at, event)
-        evolve(self.state, recorded)
-        self.events.append(recorded)
+class _Interpreter(Turn):
+    """Goes through the actions of the pinned definition."""
 
     def advance(self, runbook: Runbook | None) -> None:
         """Go on until an action waits for its answer or the run has ended."""
@@ -184,13 +217,13 @@ class _Turn:
                 )
             elif isinstance(action, Branch):
                 branch = "then" if self._is_true(action.expression) else "else"
-                self._complete(action, {"branch": branch}, None)
+                self.complete(action, {"branch": branch})
             elif action.action_class == FLOW:
                 self._settle_flow(action)
             else:
                 self._schedule(action)
         except TemplateFailed as fault:
-            self._fail(action, ActionError(code="template_failed", message=fault.message, path=fault.path))
+            self.fail(action, ActionError(code="template_failed", message=fault.message, path=fault.path))
 
     def _is_true(self, choice: Choice) -> bool:
         assert self.state.started is not None
@@ -202,7 +235,7 @@ class _Turn:
         if len(rendered) > limits.RENDERED_INPUT_BYTES_MAX:
             limit = limits.RENDERED_INPUT_BYTES_MAX
             message = f"expected a rendered input of at most {limit} bytes, got {len(rendered)}"
-            self._fail(action, ActionError(code="input_too_large", message=message))
+            self.fail(action, ActionError(code="input_too_large", message=message))
             return
         self.record(
             ActivityScheduled(
@@ -220,9 +253,35 @@ class _Turn:
         """Flow actions are decided here and need no executor."""
         if action.type == "resolve_owner":
             self._resolve_owner(action)
+        elif action.type in _WAITS:
+            self._begin_wait(action)
         else:
             message = f"this release cannot run the flow action {action.type}"
-            self._fail(action, ActionError(code="unknown_action", message=message))
+            self.fail(action, ActionError(code="unknown_action", message=message))
+
+    def _begin_wait(self, action: Action) -> None:
+        assert self.state.started is not None
+        config = action.config.render(self.state.context, self.state.started.event.time)
+        try:
+            _WAITS[action.type](self, action, cast("dict[str, Json]", config))
+        except waits.ConfigInvalid as fault:
+            self.fail(action, ActionError(code="config_invalid", message=str(fault), path=fault.path))
+
+    def retry(self, runbook: Runbook | None, step: Step, error: ActionError) -> None:
+        """Wait for another attempt, if the error may pass and attempts are left."""
+        assert self.state.started is not None
+        if runbook is None or not error.retryable or self.state.started.engine_version == "1":
+            return
+        planned = next((each for each in all_steps(runbook.actions) if each.id == step.id), None)
+        if isinstance(planned, Action):
+            policy = planned.retry or waits.DEFAULT_RETRY
+            if step.attempt < policy.max_attempts:
+                waits.begin_retry(self, step, policy, error)
+
+    def schedule_again(self, step: Step) -> None:
+        """The next attempt, with the same input."""
+        assert step.scheduled is not None
+        self.record(structs.replace(step.scheduled, attempt=step.attempt + 1))
 
     def _resolve_owner(self, action: Action) -> None:
         """The owning team that enrichment laid in; absent = failed with the path."""
@@ -231,36 +290,9 @@ class _Turn:
         if team is None:
             path = "asset" if asset is None else "asset.owning_team"
             message = f"expected the asset's owning team, but {path} is absent"
-            self._fail(action, ActionError(code="owner_unknown", message=message, path=path))
+            self.fail(action, ActionError(code="owner_unknown", message=message, path=path))
         else:
-            self._complete(action, {"owner": team}, {"owner": team})
-
-    def _complete(self, action: Planned, output: Json, folded: Json) -> None:
-        self.record(
-            ActivityCompleted(
-                activity_id=action.id,
-                attempt=1,
-                started_at=self.at,
-                duration_ms=0.0,
-                output=Raw(_encode(output)),
-                fold=UNSET if folded is None else Raw(_encode(folded)),
-                action=action.type,
-                action_class=action.action_class,
-            )
-        )
-
-    def _fail(self, action: Planned, error: ActionError) -> None:
-        self.record(
-            ActivityFailed(
-                activity_id=action.id,
-                attempt=1,
-                started_at=self.at,
-                duration_ms=0.0,
-                error=error,
-                action=action.type,
-                action_class=action.action_class,
-            )
-        )
+            self.complete(action, {"owner": team}, {"owner": team})
 
 
 def next_action(actions: Sequence[Planned], state: Execution) -> Planned | Step | None:
@@ -272,7 +304,7 @@ def next_action(actions: Sequence[Planned], state: Execution) -> Planned | Step 
         step = state.steps.get(action.id)
         if step is None:
             return action
-        if step.status is StepStatus.SCHEDULED:
+        if step.status is StepStatus.SCHEDULED or step.status is StepStatus.WAITING:
             return step
         if step.status is StepStatus.FAILED and not action.continue_on_error:
             return None

@@ -10,13 +10,19 @@ from typing import assert_never, cast
 import msgspec
 from msgspec import Raw, UnsetType
 
-from outlast.execution.state import Execution, Step, StepStatus
+from outlast.execution.state import Execution, OpenTimer, Signal, Step, StepStatus
 from outlast.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
     ActivitySkipped,
     Recorded,
+    SignalAwaited,
+    SignalConsumed,
+    SignalReceived,
+    TimerCancelled,
+    TimerFired,
+    TimerStarted,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
@@ -41,6 +47,7 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
             state.context = cast("dict[str, Json]", msgspec.json.decode(event.payload))
             state.context["steps"] = {}
         case ActivityScheduled():
+            _leave_wait(state, event.activity_id, recorded)
             state.steps[event.activity_id] = Step(
                 event.activity_id,
                 StepStatus.SCHEDULED,
@@ -51,9 +58,9 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
                 attempt=event.attempt,
             )
         case ActivityCompleted():
-            _complete(state, event, recorded.sequence)
+            _complete(state, event, recorded)
         case ActivityFailed():
-            step = _settled(state, event, StepStatus.FAILED, recorded.sequence)
+            step = _settled(state, event, StepStatus.FAILED, recorded)
             step.error = event.error
         case ActivitySkipped():
             state.steps[event.activity_id] = Step(
@@ -64,6 +71,26 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
                 recorded.sequence,
                 reason=event.reason,
             )
+        case TimerStarted():
+            _wait(state, event, recorded)
+        case TimerFired():
+            state.timers.pop(event.timer_id, None)
+        case TimerCancelled():
+            state.timers.pop(event.timer_id, None)
+            state.cancelled_timers[event.timer_id] = recorded.sequence
+        case SignalAwaited():
+            step = Step(
+                event.activity_id, StepStatus.WAITING, event.action, event.action_class, recorded.sequence
+            )
+            step.started_at, step.awaited = recorded.at, event
+            state.steps[event.activity_id] = step
+            state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
+        case SignalReceived():
+            state.signals[event.signal_id] = Signal(event, recorded.sequence)
+        case SignalConsumed():
+            signal = state.signals.get(event.signal_id)
+            if signal is not None:
+                signal.consumed_by, signal.sequence = event.activity_id, recorded.sequence
         case WorkflowCompleted() | WorkflowFailed():
             state.ended, state.ended_at = event, recorded.at
         case _:
@@ -72,8 +99,8 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
     return state
 
 
-def _complete(state: Execution, event: ActivityCompleted, sequence: int) -> None:
-    step = _settled(state, event, StepStatus.SUCCESS, sequence)
+def _complete(state: Execution, event: ActivityCompleted, recorded: Recorded) -> None:
+    step = _settled(state, event, StepStatus.SUCCESS, recorded)
     step.output = _decoded(event.output)
     steps = cast("dict[str, Json]", state.context["steps"])
     steps[event.activity_id] = {"output": step.output}
@@ -92,9 +119,31 @@ def _lay_in(context: dict[str, Json], name: str, value: Json) -> None:
         context[name] = value
 
 
+def _wait(state: Execution, event: TimerStarted, recorded: Recorded) -> None:
+    state.timers[event.timer_id] = OpenTimer(event, recorded.sequence)
+    step = state.steps.get(event.activity_id)
+    if step is None:
+        step = Step(
+            event.activity_id, StepStatus.WAITING, event.action, event.action_class, recorded.sequence
+        )
+        step.started_at = recorded.at
+        state.steps[event.activity_id] = step
+    step.timer_id = event.timer_id
+    step.status, step.sequence = StepStatus.WAITING, recorded.sequence
+    state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
+
+
+def _leave_wait(state: Execution, activity_id: str, recorded: Recorded) -> None:
+    step = state.steps.get(activity_id)
+    if step is not None and step.status is StepStatus.WAITING:
+        state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
+
+
 def _settled(
-    state: Execution, event: ActivityCompleted | ActivityFailed, status: StepStatus, sequence: int
+    state: Execution, event: ActivityCompleted | ActivityFailed, status: StepStatus, recorded: Recorded
 ) -> Step:
+    _leave_wait(state, event.activity_id, recorded)
+    sequence = recorded.sequence
     step = state.steps.get(event.activity_id)
     if step is None:
         step = Step(event.activity_id, status, event.action, event.action_class, sequence)

@@ -4,36 +4,63 @@ Derived from the state alone, never remembered. The same function serves the liv
 and every repair: a crash between commit and emit, the loss of the broker's data, a probe.
 """
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
-from outlast.contracts.messages import Finished, RunActivity, Started, StepSummary
+from outlast.contracts.messages import (
+    CancelTimer,
+    Finished,
+    Resumed,
+    RunActivity,
+    SignalVerdict,
+    Started,
+    StartTimer,
+    StepSummary,
+    Subscribe,
+    Unsubscribe,
+    Waiting,
+)
 from outlast.execution.state import Execution, Step, StepStatus
+from outlast.execution.waits import verdict, waits
 from outlast.history.events import ActivityScheduled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
 
 ENGINE_RANK = 1
 """Lifecycle messages compare by (rank, seq): 0 = the dispatch row, 1 = history, 2 = the watchdog."""
 
-Command: TypeAlias = RunActivity | Started | Finished
+Command: TypeAlias = (
+    RunActivity
+    | StartTimer
+    | CancelTimer
+    | Subscribe
+    | Unsubscribe
+    | SignalVerdict
+    | Started
+    | Waiting
+    | Resumed
+    | Finished
+)
 
 
 def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
     """What the run has to say because of events after that sequence; of 0: everything it still waits for.
 
     After a sequence above 0 the `started` message is known to be delivered (a batch is flushed before the next one
-    commits), so `finished` leaves the payload out.
+    commits), so `finished` leaves the payload out. What only tidies up (cancel a timer, unsubscribe) is said once and
+    not derived again: a timer that fires late and a signal that comes late are refused, and that says the same.
     """
     started = state.started
-    if started is None:
+    if started is None or state.sequence <= after_sequence:
         return []
-    if state.ended is not None:
-        return (
-            [_finished(state, started, state.ended, after_sequence)]
-            if state.sequence > after_sequence
-            else []
-        )
     commands: list[Command] = []
+    if state.signals:
+        commands.extend(_verdicts(state, started, after_sequence))
+    if state.waits_changed > after_sequence > 0:
+        commands.extend(_tidied(state, started, after_sequence))
+    if state.ended is not None:
+        commands.append(_finished(state, started, state.ended, after_sequence))
+        return commands
     if after_sequence == 0:
         commands.append(_started(state, started))
     commands.extend(
@@ -43,7 +70,83 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
         and step.sequence > after_sequence
         and step.scheduled is not None
     )
+    if state.waits_changed > after_sequence:
+        commands.extend(_awaited(state, started, after_sequence))
     return commands
+
+
+def _awaited(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
+    """Timers, subscriptions, and whether the run waits or goes on."""
+    assert state.started_at is not None
+    for timer in state.timers.values():
+        if timer.sequence > after_sequence:
+            event = timer.event
+            yield StartTimer(execution_id=state.id, timer_id=event.timer_id, fire_at=event.fire_at)
+    for step in state.steps.values():
+        awaited = step.awaited
+        if step.status is not StepStatus.WAITING or awaited is None or not awaited.key:
+            continue
+        if step.sequence > after_sequence:
+            yield Subscribe(
+                execution_id=state.id,
+                activity_id=step.id,
+                company_id=started.company_id,
+                signal=awaited.signal,
+                key=awaited.key,
+                started_at=state.started_at,
+            )
+    yield _waiting(state, started)
+
+
+def _waiting(state: Execution, started: WorkflowStarted) -> Waiting | Resumed:
+    assert state.started_at is not None
+    found = waits(state)
+    common = Resumed(
+        execution_id=state.id,
+        company_id=started.company_id,
+        runbook=started.runbook,
+        event=started.event,
+        mode=started.mode,
+        lane=started.lane,
+        rank=ENGINE_RANK,
+        seq=state.waits_changed,
+        at=state.waits_changed_at or state.started_at,
+        started_at=state.started_at,
+        chain=started.chain,
+    )
+    return Waiting(**structs.asdict(common), waits=found) if found else common
+
+
+def _tidied(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
+    """What the run waits for no more."""
+    for timer_id, sequence in state.cancelled_timers.items():
+        if sequence > after_sequence:
+            yield CancelTimer(execution_id=state.id, timer_id=timer_id)
+    for step in state.steps.values():
+        awaited = step.awaited
+        if step.status is StepStatus.WAITING or awaited is None or not awaited.key:
+            continue
+        if step.sequence > after_sequence:
+            yield Unsubscribe(
+                execution_id=state.id,
+                activity_id=step.id,
+                company_id=started.company_id,
+                signal=awaited.signal,
+                key=awaited.key,
+            )
+
+
+def _verdicts(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
+    """What became of each signal, where that has changed."""
+    for signal_id, signal in state.signals.items():
+        is_over = state.is_ended and not signal.consumed_by  # kept for an await that never came
+        if signal.sequence > after_sequence or is_over:
+            yield SignalVerdict(
+                signal_id=signal_id,
+                execution_id=state.id,
+                company_id=started.company_id,
+                verdict=verdict(state, signal_id),
+            )
 
 
 def _started(state: Execution, started: WorkflowStarted) -> Started:

@@ -5,7 +5,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from outlast.contracts.messages import ActionError
-from outlast.history.events import ActivityScheduled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+from outlast.history.events import (
+    ActivityScheduled,
+    SignalAwaited,
+    SignalReceived,
+    TimerStarted,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
 from outlast.runbooks.documents import Json
 
 
@@ -13,6 +21,7 @@ class StepStatus(StrEnum):
     """Where one step stands."""
 
     SCHEDULED = "scheduled"
+    WAITING = "waiting"
     SUCCESS = "success"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -37,6 +46,29 @@ class Step:
     error: ActionError | None = None
     output: Json = None
     """The decoded output of a success, as templates see it."""
+    awaited: SignalAwaited | None = None
+    """The signal that the step waits or waited for."""
+    timer_id: str = ""
+    """The timer that the step waits for, open or not."""
+
+
+@dataclass(slots=True)
+class OpenTimer:
+    """A timer that has not fired."""
+
+    event: TimerStarted
+    sequence: int
+
+
+@dataclass(slots=True)
+class Signal:
+    """A signal that came for this run."""
+
+    event: SignalReceived
+    sequence: int
+    """Of the event that brought it, or of its consumption."""
+    consumed_by: str = ""
+    """The step that took it."""
 
 
 @dataclass(slots=True)
@@ -52,6 +84,15 @@ class Execution:
     """By activity id, in the order they were first mentioned."""
     context: dict[str, Json] = field(default_factory=dict[str, Json])
     """What conditions and templates read: the payload, and what steps folded in."""
+    timers: dict[str, OpenTimer] = field(default_factory=dict[str, OpenTimer])
+    """Those that have not fired, by their ids."""
+    cancelled_timers: dict[str, int] = field(default_factory=dict[str, int])
+    """Sequence of the cancellation by timer id."""
+    signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    """By their ids, in the order in which they came."""
+    waits_changed: int = 0
+    """Sequence at which what the run waits for last changed; 0 if it never waited."""
+    waits_changed_at: datetime | None = None
     ended: WorkflowCompleted | WorkflowFailed | None = None
     ended_at: datetime | None = None
 

@@ -81,6 +81,59 @@ class ActivitySkipped(HistoryEvent, frozen=True, kw_only=True, tag="activity_ski
     reason: str
 
 
+class TimerStarted(HistoryEvent, frozen=True, kw_only=True, tag="timer_started.v1"):
+    """The run waits until this instant. `action` and its class are given where the timer begins a step (sleep)."""
+
+    timer_id: str
+    activity_id: str
+    purpose: str
+    """sleep | retry | timeout"""
+    fire_at: datetime
+    action: str = ""
+    action_class: str = ""
+
+
+class TimerFired(HistoryEvent, frozen=True, kw_only=True, tag="timer_fired.v1"):
+    """The instant has come."""
+
+    timer_id: str
+
+
+class TimerCancelled(HistoryEvent, frozen=True, kw_only=True, tag="timer_cancelled.v1"):
+    """What the timer stood for is settled."""
+
+    timer_id: str
+
+
+class SignalAwaited(HistoryEvent, frozen=True, kw_only=True, tag="signal_awaited.v1"):
+    """A step waits for a signal of this name; `key` is the rendered correlation key, "" for none."""
+
+    activity_id: str
+    action: str
+    action_class: str
+    signal: str
+    key: str = ""
+    on_timeout: str = "fail"
+    """continue | fail"""
+
+
+class SignalReceived(HistoryEvent, frozen=True, kw_only=True, tag="signal_received.v1"):
+    """A signal came for this run, whether or not a step waits for it yet."""
+
+    signal_id: str
+    name: str
+    payload: Raw
+    sent_by: str
+    sent_at: datetime
+
+
+class SignalConsumed(HistoryEvent, frozen=True, kw_only=True, tag="signal_consumed.v1"):
+    """A step took the signal; it counts for no other."""
+
+    signal_id: str
+    activity_id: str
+
+
 class WorkflowCompleted(HistoryEvent, frozen=True, kw_only=True, tag="workflow_completed.v1"):
     """The run ended by itself: success, partial or skipped."""
 
@@ -99,6 +152,12 @@ Event: TypeAlias = (
     | ActivityCompleted
     | ActivityFailed
     | ActivitySkipped
+    | TimerStarted
+    | TimerFired
+    | TimerCancelled
+    | SignalAwaited
+    | SignalReceived
+    | SignalConsumed
     | WorkflowCompleted
     | WorkflowFailed
 )

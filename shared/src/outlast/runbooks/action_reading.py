@@ -13,7 +13,6 @@ from outlast.runbooks.fields import FieldReader
 from outlast.runbooks.schemas import schema_faults, with_placeholder_defaults
 from outlast.runbooks.templates import TemplateValue
 from outlast.runbooks.trees import suggestion
-from outlast.runbooks.unreleased import UNRELEASED_ACTIONS
 
 _COMMON_KEYS = ("id", "type", "name", "when", "continue_on_error", "compensate")
 _ACTION_KEYS = (*_COMMON_KEYS, "config", "retry", "timeout", "on_unknown")
@@ -125,8 +124,8 @@ class ActionReader:
     def _kind(self, type_name: str, fields: FieldReader) -> ActionKind | None:
         kind = self._catalogue.get(type_name)
         if kind is None and type_name:
-            known = (*self._catalogue.types, *UNRELEASED_ACTIONS)
-            fields.fault("type", f'unknown action type "{type_name[:60]}"{suggestion(type_name, known)}')
+            known = suggestion(type_name, self._catalogue.types)
+            fields.fault("type", f'unknown action type "{type_name[:60]}"{known}')
         return kind
 
     def _config(self, config: Json, at: str, kind: ActionKind | None) -> TemplateValue:

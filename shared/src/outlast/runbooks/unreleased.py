@@ -18,7 +18,6 @@ GUARDRAIL_KEYS = (
     "chain_depth",
     "breaker_threshold",
 )
-UNRELEASED_ACTIONS = ("sleep", "await_signal")
 
 
 def unreleased_faults(document: dict[str, Json]) -> list[DefinitionFault]:
@@ -60,9 +59,6 @@ def _actions(document: dict[str, Json]) -> Iterator[DefinitionFault]:
             if not isinstance(action, dict):
                 continue
             path = element(at, index)
-            kind = action.get("type")
-            if isinstance(kind, str) and kind in UNRELEASED_ACTIONS:
-                yield _later(member(path, "type"), f"{kind} is", "remove the action")
             if "compensate" in action:
                 yield _later(member(path, "compensate"), "compensate is", "undo by a runbook of its own")
             waiting.extend((action[key], member(path, key)) for key in ("then", "else") if key in action)

@@ -5,8 +5,16 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec import UNSET, Raw
 
-from outlast.contracts.messages import ActionError, ActivityResult, EventReference, RunbookReference, Start
-from outlast.execution.decide import Decision, Rejection, decide
+from outlast.contracts.messages import (
+    ActionError,
+    ActivityResult,
+    DeliverSignal,
+    EventReference,
+    RunbookReference,
+    Start,
+    TimerDue,
+)
+from outlast.execution.decide import Decision, Rejection, RunMessage, decide
 from outlast.execution.evolve import fold
 from outlast.execution.state import Execution
 from outlast.history import codec
@@ -78,20 +86,56 @@ class Spec:
             )
         )
 
-    def fail(self, activity_id: str, code: str = "http_500") -> Decision:
-        """The activity's result: an error."""
+    def fail(
+        self,
+        activity_id: str,
+        code: str = "http_500",
+        *,
+        attempt: int = 1,
+        is_retryable: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> Decision:
+        """The activity's result: an error, which may pass or not."""
         return self.when(
             ActivityResult(
                 execution_id=EXECUTION,
                 activity_id=activity_id,
-                attempt=1,
+                attempt=attempt,
                 started_at=self.now,
                 duration_ms=5.0,
-                error=ActionError(code=code, message="it failed", retryable=True),
+                error=ActionError(
+                    code=code,
+                    message="it failed",
+                    retryable=is_retryable,
+                    retry_after_seconds=retry_after_seconds,
+                ),
             )
         )
 
-    def when(self, message: Start | ActivityResult) -> Decision:
+    def fire(self, timer_id: str) -> Decision:
+        """The timer's time has come."""
+        timer = self.state.timers.get(timer_id)
+        fire_at = self.now if timer is None else timer.event.fire_at
+        self.now = max(self.now, fire_at)
+        return self.when(TimerDue(execution_id=EXECUTION, timer_id=timer_id, fire_at=fire_at))
+
+    def signal(
+        self, name: str, signal_id: str = "s-1", payload: Json = None, company_id: str = "acme"
+    ) -> Decision:
+        """Somebody sends a signal to the run."""
+        return self.when(
+            DeliverSignal(
+                execution_id=EXECUTION,
+                company_id=company_id,
+                signal_id=signal_id,
+                name=name,
+                payload=Raw(msgspec.json.encode(payload)),
+                sent_by="ana",
+                sent_at=self.now,
+            )
+        )
+
+    def when(self, message: RunMessage) -> Decision:
         """Decide, keep the events, and hold the live state against the fold of the stored history."""
         self.now += timedelta(seconds=1)
         decision = decide(self.state, self.definition, message, self.now)
@@ -132,5 +176,13 @@ def plain(state: Execution) -> object:
                 ]
                 for name, step in state.steps.items()
             },
+            "waiting": [
+                [step.id, step.timer_id, None if step.awaited is None else step.awaited.key]
+                for step in state.steps.values()
+            ],
+            "timers": {name: [timer.event.fire_at, timer.sequence] for name, timer in state.timers.items()},
+            "cancelled": state.cancelled_timers,
+            "signals": {name: [each.consumed_by, each.sequence] for name, each in state.signals.items()},
+            "waits_changed": [state.waits_changed, state.waits_changed_at],
         }
     )  # fmt: skip

@@ -5,18 +5,21 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
-from outlast.contracts.messages import Finished, LifecycleMessage, Started, Unknown
+from outlast.contracts.messages import Finished, LifecycleMessage, Resumed, Started, Unknown, Waiting
+
+RunMessage = Started | Waiting | Resumed | Finished
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One run as it is to be recorded. `payload`, `steps`, `error` are JSON."""
+    """One run as it is to be recorded. `payload`, `steps`, `error`, `waits` are JSON."""
 
     execution_id: str
-    message: Started | Finished
+    message: RunMessage
     status: str
     payload: bytes | None
     steps: bytes | None
     error: bytes | None
+    waits: bytes | None = None
 
 
 def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
@@ -38,17 +41,25 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
     return [rows[execution_id] for execution_id in sorted(rows)]
 
 
-def _payload(message: Started | Finished) -> bytes | None:
+def _payload(message: RunMessage) -> bytes | None:
+    if isinstance(message, Waiting | Resumed):
+        return None
     return None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
 
 
-def _row(message: Started | Finished, payload: bytes | None) -> RunRow:
+def _row(message: RunMessage, payload: bytes | None) -> RunRow:
     own = _payload(message)
-    if isinstance(message, Started):
+    if not isinstance(message, Finished):
+        is_waiting = isinstance(message, Waiting)
         return RunRow(
-            execution_id=message.execution_id, message=message, status="running", payload=own or payload,
-            steps=None, error=None,
-        )  # fmt: skip
+            execution_id=message.execution_id,
+            message=message,
+            status="waiting" if is_waiting else "running",
+            payload=own or payload,
+            steps=None,
+            error=None,
+            waits=msgspec.json.encode(message.waits) if is_waiting else None,
+        )
     return RunRow(
         execution_id=message.execution_id,
         message=message,
