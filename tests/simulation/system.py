@@ -18,8 +18,9 @@ from outlast.errors import TransientError
 from outlast.execution.state import Execution
 from outlast.messaging.local import LocalSink
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import FencedLoop, Turn, Work
+from outlast.runtime.loop import FencedLoop
 from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.work import Turn, Work
 from outlast.testing.faults import Crash, Faults, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne

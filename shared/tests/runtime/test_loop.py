@@ -13,8 +13,9 @@ from outlast.db.local import LocalFence
 from outlast.errors import ContractError, DataRejected, LimitExceeded, TransientError
 from outlast.messaging.local import LocalBroker, LocalSink, LocalSource
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import FencedLoop, Turn
+from outlast.runtime.loop import FencedLoop
 from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.work import Turn
 
 IN, OUT = "in", "out"
 AT = TopicPartition(IN, 0)

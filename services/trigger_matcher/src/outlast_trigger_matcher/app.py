@@ -15,10 +15,11 @@ from outlast.messaging.compacted import CompactedReader
 from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.ports import Received
 from outlast.runtime.health import Health
-from outlast.runtime.loop import FencedLoop, Work
+from outlast.runtime.loop import FencedLoop
 from outlast.runtime.loops import run_loop
 from outlast.runtime.metrics import LoopMetrics
 from outlast.runtime.service import App, Stop
+from outlast.runtime.work import Work
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.intake import IntakeWork, Partitions
 from outlast_trigger_matcher.lanes import LanesWork

@@ -13,7 +13,7 @@ from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import Turn
+from outlast.runtime.work import Turn
 from outlast_trigger_matcher import inbound, metrics
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.inbound import DomainEvent

@@ -11,7 +11,7 @@ from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import Turn
+from outlast.runtime.work import Turn
 from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.outbound import probe_message, start_message
 from outlast_trigger_matcher.store import LanesStore

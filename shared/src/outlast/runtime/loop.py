@@ -17,8 +17,7 @@ What the last batch had to say is flushed before the next one commits (`pending`
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from outlast import limits
 from outlast.contracts.topics import Claim, TopicPartition
@@ -28,50 +27,13 @@ from outlast.messaging.dead_letter import dead_letter
 from outlast.messaging.ports import Outgoing, Received, Sink, Source
 from outlast.runtime.logging import get_logger
 from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.work import Agenda, Turn, Work
 
 POLL_SECONDS = 1.0
 PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one batch came to: what to store, what to say when it is stored, what could not be read."""
-
-    changes: object
-    """The service's own value, handed back to `Work.commit`."""
-    outgoing: list[Outgoing] = field(default_factory=list[Outgoing])
-    pending: dict[TopicPartition, list[str]] = field(default_factory=dict[TopicPartition, list[str]])
-    """Ids whose messages are in `outgoing`, by the partition that a later owner would derive them for."""
-    dead: list[tuple[Received, Exception]] = field(default_factory=list[tuple[Received, Exception]])
-    answers: list[Outgoing] = field(default_factory=list[Outgoing])
-    """What no stored row could derive again ("unknown"): delivered before the offsets move, like dead letters."""
-
-
-class Work(Protocol):
-    """What one service does with its messages. Nothing is sent here; nothing is stored but in `commit`."""
-
-    async def decide(self, messages: Sequence[Received]) -> Turn:
-        """Load what the messages touch and decide. TransientError: try the same messages again."""
-        ...
-
-    async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
-        """One transaction: `moves` first, then the changes. Fenced, DataRejected, or TransientError (unknown)."""
-        ...
-
-    def forget(self, partitions: Collection[TopicPartition]) -> None:
-        """Drop every cached state of these partitions: their truth may have moved on."""
-        ...
-
-    async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
-        """What these ids have to say, derived from what is stored."""
-        ...
-
-    async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
-        """Ids of this partition after `after` that may have something to say, in order; empty at the end."""
-        ...
 
 
 @dataclass(slots=True)
@@ -96,12 +58,14 @@ class FencedLoop:
         sink: Sink,
         metrics: LoopMetrics,
         monotonic: Callable[[], float],
+        agenda: Agenda | None = None,
         batch_max: int = limits.BATCH_MAX,
     ) -> None:
         self._service = service
         self._name = name
         self._fence = fence
         self._work = work
+        self._agenda = agenda
         self._sink = sink
         self._metrics = metrics
         self._monotonic = monotonic
@@ -188,7 +152,7 @@ class FencedLoop:
             if self._must_rejoin:
                 await self._rejoin()
             if not self._held:
-                self._held = await self.source.poll(self._batch_max, timeout_seconds)
+                self._held = await self.source.poll(self._batch_max, self._until_due(timeout_seconds))
             await self._derive_inherited()
             self._held = [m for m in self._held if self._is_next_or_later(m)]
             if self._held:
@@ -198,6 +162,7 @@ class FencedLoop:
             else:
                 await self._settle()
                 await self._go_idle()
+            await self._act()
             await self._rederive_page()
         except Fenced as fault:
             self._metrics.fenced()
@@ -210,6 +175,21 @@ class FencedLoop:
             return self._back_off()
         self._pause_seconds = 0.0
         return 0.0
+
+    def _until_due(self, timeout_seconds: float) -> float:
+        due = None if self._agenda is None else self._agenda.due_seconds(self._owned.keys())
+        return timeout_seconds if due is None else max(0.0, min(timeout_seconds, due))
+
+    async def _act(self) -> None:
+        """What is due without a message. Its answers are delivered before it is stored."""
+        turn = None if self._agenda is None else await self._agenda.act(self._owned.keys())
+        if turn is None:
+            return
+        try:
+            await self._store((), turn)
+        except DataRejected as fault:
+            raise TransientError(f"what was due could not be stored: {fault}") from fault
+        self._emit(turn)
 
     def _groups(self, messages: Sequence[Received]) -> Iterator[Sequence[Received]]:
         """All messages of calm partitions at once, those of suspect ones one at a time."""
@@ -275,21 +255,26 @@ class FencedLoop:
             owned.suspect_left = max(0, owned.suspect_left - 1)
             if move.pending:
                 self._has_pending.add(move.at)
-            else:
+            elif move.pending is not None:
                 self._has_pending.discard(move.at)
         self._metrics.consumed(len(messages))
 
     def _moves(self, messages: Sequence[Received], turn: Turn) -> list[Move]:
         """The offsets to move, and `pending` also for partitions that the batch speaks for without reading them."""
-        upto: dict[TopicPartition, int] = {}
+        upto: dict[TopicPartition, int | None] = dict.fromkeys(turn.touched)
         for message in messages:
             upto[message.at] = message.offset + 1
         moves: list[Move] = []
-        for at in upto:
+        for at, read in upto.items():
             owned = self._owned.get(at)
             if owned is None:
                 raise Fenced(f"expected to own {at}, but it was released")
-            moves.append(Move(at, owned.epoch, owned.next_offset, upto[at], tuple(turn.pending.get(at, ()))))
+            pending = tuple(turn.pending.get(at, ()))
+            moves.append(
+                Move(at, owned.epoch, owned.next_offset, owned.next_offset, pending or None)
+                if read is None
+                else Move(at, owned.epoch, owned.next_offset, read, pending)
+            )
         return moves
 
     def _emit(self, turn: Turn) -> None:
