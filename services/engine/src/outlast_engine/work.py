@@ -210,10 +210,11 @@ class EngineWork:
             case Start():
                 answered[message.execution_id] = 0
                 turn.pending.setdefault(each.received.at, []).append(message.execution_id)
-            case DeliverSignal():
-                started = state.started
-                is_known = started is not None and started.company_id == message.company_id
-                told = verdict(state, message.signal_id) if is_known else "unknown"
+            case DeliverSignal() if message.signal_id in state.signals and _is_own(state, message):
+                turn.outgoing.append(refused_signal(message, verdict(state, message.signal_id)))
+                turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+            case DeliverSignal():  # nothing stored implies this answer
+                told = verdict(state, message.signal_id) if _is_own(state, message) else "unknown"
                 turn.answers.append(refused_signal(message, told))
             case ActivityResult() | TimerDue():
                 pass
@@ -242,6 +243,11 @@ class EngineWork:
 
 def _named(inputs: Iterable[Input]) -> set[str]:
     return {each.message.execution_id for each in inputs if not isinstance(each.message, Recorded)}
+
+
+def _is_own(state: Execution, message: DeliverSignal) -> bool:
+    """Whether the run is one of the sender's company: any other is answered as one that does not exist."""
+    return state.started is not None and state.started.company_id == message.company_id
 
 
 def _pinned(state: Execution) -> str:
