@@ -1,15 +1,19 @@
 """The outside that actions act on: it counts every call by idempotency key, before anything is deduplicated."""
 
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from outlast.contracts.messages import ActionError, RunActivity
+from outlast.messaging.ports import Received
 from outlast.testing.faults import Faults
 from outlast.testing.world import SimulatedClock
+from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.core.claim import Resolution
-from outlast_action_executor.ports import Operation, Plan, Ran
+from outlast_action_executor.ports import Calls, Operation, Plan, Poll, Ran
 from tests.simulation import workload
 
 LOOKED_UP = frozenset({"open_ticket"})
@@ -90,6 +94,35 @@ class SimulatedRunner:
         ran = self._receiver.take(activity, self._by, self._life, self._ledger_has(operation))
         self._faults.at_call("the call, after the outside answered")
         return ran if resolution is None else Ran(ran.output, ran.fold, ran.error, str(Resolution.RETRY))
+
+
+class Beside(OneByOne):
+    """The executor's port `Concurrency`: what has begun ends in some later turn, in any order, or with its process.
+
+    Calls reach the outside late too: only for worlds in which no claim's deadline passes.
+    """
+
+    def __init__(self, faults: Faults, random: Random) -> None:
+        self._faults = faults
+        self._random = random
+        self._running: list[Coroutine[object, object, None]] = []
+
+    async def begin(self, calls: Calls) -> None:
+        """They run from now on."""
+        self._running += calls
+
+    async def arrivals(self, poll: Poll, wait_seconds: float) -> Sequence[Received]:
+        """Some calls end; then what one poll brings."""
+        count = len(self._running)
+        if self._faults.is_on and count:
+            count = self._random.randint(0, count)
+        for _ in range(count):
+            await self._running.pop(self._random.randrange(len(self._running)))
+        return await super().arrivals(poll, wait_seconds)
+
+    def __del__(self) -> None:
+        for call in self._running:
+            call.close()
 
 
 class LedgerHas:

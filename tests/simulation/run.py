@@ -11,6 +11,7 @@ from tests.simulation.invariants import ReplayCheck, check_invariants
 from tests.simulation.poison import poisons
 from tests.simulation.system import Parts, System
 
+CALM = Rates(commit=0, message=0, call=0, disturbance=0)
 WAVES = 6
 WAVE_EVENTS_MAX = 40
 WAVE_STEPS_MAX = 250

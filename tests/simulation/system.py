@@ -18,15 +18,15 @@ from outlast.errors import TransientError
 from outlast.execution.state import Execution
 from outlast.messaging.local import LocalSink
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import FencedLoop
+from outlast.runtime.loop import FencedLoop, Turn, Work
 from outlast.runtime.metrics import LoopMetrics
-from outlast.runtime.work import Turn, Work
 from outlast.testing.faults import Crash, Faults, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.local import LocalLedger, LocalTables
 from outlast_action_executor.loop import ExecutorLoop, Ports
 from outlast_action_executor.metrics import ExecutorMetrics
+from outlast_action_executor.ports import Concurrency
 from outlast_engine import store as engine_store
 from outlast_engine.work import EngineWork
 from outlast_finalizer import store as finalizer_store
@@ -64,6 +64,7 @@ class Parts:
     engine: Callable[[MemoryEngineStore], Work] = EngineWork
     finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
     ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
+    concurrency: Callable[[World], Concurrency] = lambda _world: OneByOne()
     matcher_store: Callable[[LocalFence, LocalFence], MemoryMatcherStore] = MemoryMatcherStore
     system: Callable[["System"], None] = field(default=lambda _system: None)
     """Called when the world stands and before it runs."""
@@ -221,7 +222,8 @@ class System:
         me = await ledger.incarnate(process.name)
         has = LedgerHas(self.ledger.claims)  # pyright: ignore[reportArgumentType]
         runner = SimulatedRunner(self.receiver, self.faults, process.name, process.deaths, has)
-        ports = Ports(ledger, self.world.sink(), runner, OneByOne(), self.world.clock)
+        beside = self.parts.concurrency(self.world)
+        ports = Ports(ledger, self.world.sink(), runner, beside, self.world.clock)
         loop = self.parts.executor(me, ports, EXECUTOR_METRICS)
         names = [topics.activities(name) for name in topics.ACTION_CLASSES]
         loop.attach(self.world.source(process, "outlast.action_executor", names, loop))

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from outlast.testing.faults import Rates
-from tests.simulation.run import simulate
+from tests.simulation.run import CALM, simulate
 
 SHARES = 40
 EXECUTIONS_A_SHARE = 500
-CALM = Rates(commit=0, message=0, call=0, disturbance=0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def test_in_a_calm_world_no_action_is_called_twice():
 
 def test_a_seed_is_one_history_in_every_process():
     program = (
-        "import logging, structlog; from tests.simulation.run import simulate;"
+        "import logging, structlog; from tests.simulation.run import CALM, simulate;"
         "structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL));"
         "world = simulate(11).system.world; print(world.turns, world.broker.appended, *world.trace, sep='\\n')"
     )

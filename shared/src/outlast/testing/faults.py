@@ -35,9 +35,11 @@ class Rates:
     call: int = 25
     """Calls of actions: the executor dies before or after."""
     disturbance: int = 60
-    """Steps of the world: rebalance, zombie, outage, duplicate, clock jump, kill."""
+    """Steps of the world: rebalance, zombie, freeze, outage, duplicate, clock jump, kill."""
     weights: Mapping[str, int] = field(default_factory=dict[str, int])
     """How much of which disturbance; what is not named is left to the seed."""
+    services: frozenset[str] = frozenset()
+    """The services whose processes are disturbed; all if empty."""
 
 
 class Faults:

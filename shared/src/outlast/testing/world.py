@@ -8,7 +8,7 @@ known here; a test composes them (tests/simulation).
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -32,11 +32,26 @@ IDLE_ROUNDS = 12
 IDLE_SECONDS = 20.0
 DRAIN_ROUNDS_MAX = 1_500
 STEP_SECONDS_MAX = 0.05
+FROZEN_SECONDS = 45.0
+"""Longer than a claim of a default time-out lives."""
 TRACE_MAX = 400
 SPEEDS = (0.1, 0.5, 1, 1, 1, 4)
 """How often each process gets its turn, by seed: some are far behind what the others say."""
 EMPHASES = (0, 1, 1, 1, 4, 10)
 """Each seed has its own mixture: some faults missing, some frequent, because frequent ones hide others."""
+DISTURBANCES: Mapping[str, int] = {
+    "kill": 4,
+    "zombie": 5,
+    "rebalance": 4,
+    "freeze": 3,
+    "outage": 2,
+    "broker outage": 1,
+    "platform outage": 2,
+    "double": 10,
+    "clock jump": 2,
+    "loss": 1,
+}
+"""What the world does to processes and servers, and how often each beside the others; see World for what it is."""
 DOUBLED = frozenset({
     topics.PLATFORM_EVENTS, topics.ENGINE_INBOX, topics.LIFECYCLE, topics.RECORDED,
     *(topics.activities(name) for name in topics.ACTION_CLASSES),
@@ -161,20 +176,21 @@ class World:
         self.after_turn: Callable[[Process, Loop], None] = lambda _process, _loop: None
         self.on_death: Callable[[Process], None] = lambda _process: None
         self.on_loss: Callable[[], None] = lambda: None
-        self._disturbances: Mapping[str, tuple[int, Callable[[], None]]] = {
-            "kill": (4, self._kill_one),
-            "zombie": (5, self._make_zombie),
-            "rebalance": (4, self._rebalance),
-            "outage": (2, self._take_database),
-            "broker outage": (1, self._take_broker),
-            "platform outage": (2, self._take_platform),
-            "double": (10, self._double),
-            "clock jump": (2, self._jump),
-            "loss": (1, self._lose_everything),
+        self._disturbances: Mapping[str, Callable[[], None]] = {
+            "kill": self._kill_one,
+            "zombie": self._make_zombie,
+            "rebalance": self._rebalance,
+            "freeze": self._freeze,
+            "outage": self._take_database,
+            "broker outage": self._take_broker,
+            "platform outage": self._take_platform,
+            "double": self._double,
+            "clock jump": self._jump,
+            "loss": self.lose_everything,
         }
-        self._kinds = list(self._disturbances)
+        self._kinds = list(DISTURBANCES)
         self._weights = [
-            self.rates.weights.get(kind, self._disturbances[kind][0] * self.random.choice(EMPHASES))
+            self.rates.weights.get(kind, DISTURBANCES[kind] * self.random.choice(EMPHASES))
             for kind in self._kinds
         ]
         self._weights[self._kinds.index("double")] += 1  # there is always something to choose
@@ -220,7 +236,7 @@ class World:
         if self.rates.disturbance and random.random() * self.rates.disturbance < 1.0:
             kind = random.choices(self._kinds, self._weights)[0]
             self.note(f"-- {kind}")
-            self._disturbances[kind][1]()
+            self._disturbances[kind]()
         if len(self._speeds) != len(self.processes):
             self._speeds = list(accumulate(random.choice(SPEEDS) for _ in self.processes))
         process = random.choices(self.processes, cum_weights=self._speeds)[0]
@@ -253,6 +269,12 @@ class World:
             self._die(process, f"{type(fault).__name__}: {fault}")
         for strike in self.faults.strikes[struck:]:
             self.note(f"{process.name}: {strike}")
+
+    def kill(self, service: str) -> None:
+        """All living processes of this service die now."""
+        for process in self.processes:
+            if process.is_alive and process.service == service:
+                self._die(process, "killed")
 
     def _die(self, process: Process, place: str) -> None:
         self.note(f"{process.name}: dies ({place})")
@@ -289,12 +311,13 @@ class World:
 
     # ---- disturbances ----------------------------------------------------------------------------------------
 
-    def _one(self, processes: Collection[Process]) -> Process | None:
-        living = [each for each in processes if each.is_alive]
+    def _one(self) -> Process | None:
+        chosen = self.rates.services
+        living = [each for each in self.processes if each.is_alive and (not chosen or each.service in chosen)]
         return self.random.choice(living) if living else None
 
     def _kill_one(self) -> None:
-        process = self._one(self.processes)
+        process = self._one()
         if process is not None:
             self._die(process, "killed")
 
@@ -307,13 +330,23 @@ class World:
         self._end_session(self.random.choice((1, 2, 3, 5, 10)))
 
     def _end_session(self, blind_polls: int) -> None:
-        process = self._one(self.processes)
+        process = self._one()
         if process is None or not process.sources:
             return
         source = self.random.choice(process.sources)
         self.note(f"{process.name}: out of {source.group}, blind for {blind_polls} polls")
         source.blind_polls = blind_polls
         self.broker.end_session(source.group, source.instance_id)
+
+    def _freeze(self) -> None:
+        """A process stands still: its sessions and its claims end, and then it goes on with all that it had in hand."""
+        process = self._one()
+        if process is None:
+            return
+        for source in process.sources:
+            self.broker.end_session(source.group, source.instance_id)
+        self.clock.seconds += FROZEN_SECONDS
+        process.rests_until = self.clock.seconds + self.random.choice((0.5, 1.0, 3.0))
 
     def _take_database(self) -> None:
         self._database_back = self.clock.seconds + self.random.choice((0.1, 0.5, 2.0))
@@ -340,7 +373,8 @@ class World:
     def _jump(self) -> None:
         self.clock.seconds += self.random.choice((1.0, 10.0, 45.0, 700.0))
 
-    def _lose_everything(self) -> None:
+    def lose_everything(self) -> None:
+        """The broker comes back without any of its data."""
         self.losses += 1
         self.broker.lose_everything()
         self.on_loss()
