@@ -33,7 +33,7 @@ create table records_read.runs_v1 (
     execution_id uuid primary key, company_id text, runbook_id text, runbook_name text, runbook_version int,
     definition_sha256 text, mode text, status text, event_source text, event_id text, event_type text,
     event_time timestamptz, started_at timestamptz, finished_at timestamptz, lane int, payload bytea, steps bytea,
-    error bytea);
+    error bytea, waits bytea);
 create schema engine_read;
 create table engine_read.history_v1 (execution_id uuid, seq int, type text, at timestamptz, data bytea);
 create table engine_read.open_v1 (

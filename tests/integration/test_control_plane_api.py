@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from tests.integration.control_plane_world import ADMIN_KEY, World, control_plane
 
@@ -322,11 +323,47 @@ async def test_companies_are_told_to_the_platform(world: World) -> None:
     assert world.outside.companies == {"initech": "Initech"}
 
 
+async def test_a_waiting_run_shows_what_it_waits_for_and_until_when(world: World) -> None:
+    run_id = "0199f000-0000-8000-8000-00000000000a"
+    wait = {"activity_id": "ok", "kind": "signal", "until": "2026-01-05T00:00:00Z", "signal": "approved"}
+    await world.pool.execute(
+        "insert into records_read.runs_v1 (execution_id, company_id, runbook_id, runbook_name, runbook_version, mode,"
+        " status, event_source, event_id, event_type, started_at, payload, waits)"
+        " values ($1, 'acme', 'page', 'Page', 1, 'workflow', 'waiting', 's', 'e', 'finding_created', now(), '{}', $2)",
+        run_id, msgspec.json.encode([wait]),
+    )  # fmt: skip
+    awaited = {"activity_id": "ok", "action": "await_signal", "action_class": "flow", "signal": "approved"}
+    timer = {"timer_id": "t", "activity_id": "ok", "purpose": "timeout", "fire_at": "2026-01-05T00:00:00Z"}
+    for sequence, kind, data in ((1, "signal_awaited.v1", awaited), (2, "timer_started.v1", timer)):
+        await world.pool.execute(
+            "insert into engine_read.history_v1 values ($1, $2, $3, now(), $4)",
+            run_id, sequence, kind, msgspec.json.encode(data),
+        )  # fmt: skip
+    (item,) = (await world.call("acme", "GET", "/executions", params={"status": "waiting"})).json()["items"]
+    assert (item["status"], item["waits"]) == ("waiting", [wait])
+    assert (await world.call("acme", "GET", "/executions", params={"status": "running"})).json()[
+        "items"
+    ] == []
+    whole = (await world.call("acme", "GET", f"/executions/{run_id}")).json()
+    assert whole["waits"] == [wait]
+    assert (whole["steps"][0]["status"], whole["steps"][0]["wait"]["signal"]) == ("waiting", "approved")
+    history = (await world.call("acme", "GET", f"/executions/{run_id}/history")).json()["items"]
+    assert [event["data"] for event in history] == [awaited, timer]
+
+
 async def test_while_the_views_are_missing_runs_are_unavailable_not_absent(postgres: str) -> None:
     async with control_plane(postgres, with_views=False) as world:
         answer = await world.call("acme", "GET", "/executions")
         assert answer.status_code == 503
         assert answer.json()["detail"] == "Run records are not available yet."
+
+
+async def test_before_the_finalizer_says_what_runs_wait_for_they_are_unavailable(world: World) -> None:
+    await world.pool.execute("alter table records_read.runs_v1 rename column waits to others")
+    try:
+        assert (await world.call("acme", "GET", "/executions")).status_code == 503
+    finally:
+        await world.pool.execute("alter table records_read.runs_v1 rename column others to waits")
 
 
 async def test_unknown_paths_and_wrong_parameters_are_problems_too(world: World) -> None:

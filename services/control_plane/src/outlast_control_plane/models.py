@@ -156,6 +156,30 @@ class RunEvent(BaseModel):
     time: datetime | None
 
 
+class WaitShown(BaseModel):
+    """What a run waits for: time (`sleep`, `retry`) or a signal."""
+
+    activity_id: str
+    kind: str
+    until: datetime | None = None
+    """When it goes on by itself."""
+    signal: str = ""
+    key: str = ""
+    attempt: int = 0
+    """Of a retry: the attempt that comes next."""
+
+
+class SignalShown(BaseModel):
+    """A signal that came for a run."""
+
+    id: str
+    name: str
+    sent_by: str
+    sent_at: datetime
+    consumed_by: str | None
+    """The step that took it."""
+
+
 class RunShown(BaseModel):
     """A run as lists show it."""
 
@@ -170,6 +194,8 @@ class RunShown(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     duration_ms: float | None
+    waits: list[WaitShown]
+    """Empty unless the status is `waiting`."""
     steps: dict[str, int]
     error: dict[str, Any] | None
 
@@ -198,9 +224,11 @@ class RunWhole(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     duration_ms: float | None
+    waits: list[WaitShown]
     error: dict[str, Any] | None
     payload: Any
     steps: list[dict[str, Any]]
+    signals: list[SignalShown]
 
 
 class HistoryEvent(BaseModel):

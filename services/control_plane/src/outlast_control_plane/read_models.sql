@@ -1,7 +1,7 @@
 -- name: runs_page
 -- Runs of one company (null: of all) before an id, newest first, by runbook, status and time.
 select execution_id, company_id, runbook_id, runbook_name, runbook_version, mode, status, event_source, event_id,
-       event_type, event_time, started_at, finished_at, steps, error
+       event_type, event_time, started_at, finished_at, steps, error, waits
 from records_read.runs_v1
 where ($1::text is null or company_id = $1)
   and ($2::uuid is null or execution_id < $2)
@@ -13,7 +13,7 @@ order by execution_id desc limit $6;
 -- name: run
 -- One run whole.
 select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status,
-       event_source, event_id, event_type, event_time, started_at, finished_at, payload, steps, error
+       event_source, event_id, event_type, event_time, started_at, finished_at, payload, steps, error, waits
 from records_read.runs_v1
 where execution_id = $1 and ($2::text is null or company_id = $2);
 

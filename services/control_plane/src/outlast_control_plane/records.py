@@ -14,6 +14,8 @@ from outlast_control_plane.problems import Problem, unavailable
 
 QUERIES = load_queries("outlast_control_plane", "read_models.sql")
 ACQUIRE_SECONDS = 5.0
+MISSING = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
+"""The view's owner has not brought its schema to where this release reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ async def _fetch(pool: asyncpg.Pool, query: str, what: str, *arguments: object) 
         async with classified(), pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
             return await connection.fetch(QUERIES[query], *arguments)
     except TransientError as fault:
-        if isinstance(fault.__cause__, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+        if isinstance(fault.__cause__, MISSING):
             raise _missing(what) from fault
         raise
 

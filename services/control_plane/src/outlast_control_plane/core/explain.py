@@ -1,17 +1,20 @@
-"""What happened in each step of a run, told from its history: inputs as rendered, outputs, errors, attempts.
+"""What happened in each step of a run, told from its history: inputs as rendered, outputs, errors, attempts, waits.
 
 The record of a run has the summaries; the history has the rest. A run that is still going has only the history.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from outlast.execution.waits import DEFAULT_RETRY
 from outlast.runbooks.documents import Json
 
 Step = dict[str, Json]
-INPUT_TYPE = "activity_scheduled"
 OPEN = "running"
+WAITING = "waiting"
+OUTCOME = ("error", "output", "fold", "resolved", "duration_ms")
+"""What an attempt leaves on its step; another attempt begins without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,69 +27,63 @@ class HistoryLine:
     data: Mapping[str, Json]
 
 
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a history says of its run."""
+
+    steps: list[Step]
+    """In the order of the run. One that waits has `wait`; one that was tried again has `tries`."""
+    signals: list[Step]
+    """Those that came for the run, in their order; `consumed_by` is the step that took it, null while none has."""
+
+    @property
+    def waits(self) -> list[Json]:
+        """What the run waits for: nothing while a step of it runs outside."""
+        if any(step.get("status") == OPEN for step in self.steps):
+            return []
+        found: list[Json] = []
+        for step in self.steps:
+            wait = step.get("wait")
+            if isinstance(wait, dict):
+                found.append({"activity_id": step["id"]} | wait)
+        return found
+
+
 def explain(
     summaries: Sequence[Mapping[str, Json]], history: Iterable[HistoryLine], asked: Mapping[str, Step]
-) -> list[Step]:
+) -> Story:
     """Every step in the order of the run: what was asked, what history says, the summary's members over it."""
-    steps: dict[str, Step] = {}
+    telling = _Telling()
     for line in history:
-        step_id = line.data.get("activity_id")
-        if isinstance(step_id, str):
-            step = steps.setdefault(step_id, {"id": step_id, "status": OPEN})
-            _lay(step, line)
+        telling.lay(line)
+    steps = telling.steps
     for summary in summaries:
         step_id = summary.get("id")
         if isinstance(step_id, str):
             steps.setdefault(step_id, {"id": step_id}).update(summary)
-    return [step | asked.get(str(step["id"]), {}) for step in steps.values()]
+    return Story(
+        [_asked(step, asked.get(str(step["id"]), {})) for step in steps.values()],
+        list(telling.signals.values()),
+    )
 
 
 def questions(definition: Json) -> dict[str, Step]:
-    """The `when` and the `expression` of every action of a pinned definition, by the action's id."""
+    """The `when`, the `expression` and the `max_attempts` of a pinned definition's actions, by the action's id."""
     asked: dict[str, Step] = {}
-    waiting: list[Json] = [definition.get("actions")] if isinstance(definition, dict) else []
-    while waiting:
-        each = waiting.pop()
+    unread: list[Json] = [definition.get("actions")] if isinstance(definition, dict) else []
+    while unread:
+        each = unread.pop()
         if isinstance(each, list):
-            waiting.extend(each)
+            unread.extend(each)
         elif isinstance(each, dict):
             found = {name: each[name] for name in ("when", "expression") if name in each}
+            retry = each.get("retry")
+            if isinstance(retry, dict) and "max_attempts" in retry:
+                found["max_attempts"] = retry["max_attempts"]
             if found:
                 asked[str(each.get("id"))] = found
-            waiting.extend(each[name] for name in ("then", "else") if name in each)
+            unread.extend(each[name] for name in ("then", "else") if name in each)
     return asked
-
-
-def _lay(step: Step, line: HistoryLine) -> None:
-    data = line.data
-    kind = line.type.partition(".")[0]
-    for name in ("action", "action_class"):
-        if data.get(name):
-            step[name] = data[name]
-    if attempt := data.get("attempt"):
-        step["attempts"] = attempt
-    match kind:
-        case "activity_scheduled":
-            step["input"] = data.get("input")
-            step["scheduled_at"] = line.at.isoformat()
-            step["status"] = OPEN
-        case "activity_completed":
-            step["status"] = "success"
-            _settle(step, data, ("output", "fold", "resolved"))
-        case "activity_failed":
-            step["status"] = "failed"
-            _settle(step, data, ("error", "resolved"))
-        case "activity_skipped":
-            step["status"] = "skipped"
-            step["reason"] = data.get("reason")
-        case _:
-            pass
-
-
-def _settle(step: Step, data: Mapping[str, Json], names: tuple[str, ...]) -> None:
-    for name in ("started_at", "duration_ms", *names):
-        if name in data:
-            step[name] = data[name]
 
 
 def final_status(history: Iterable[HistoryLine]) -> str | None:
@@ -98,3 +95,93 @@ def final_status(history: Iterable[HistoryLine]) -> str | None:
         if line.type.startswith("workflow_failed."):
             return "failed"
     return None
+
+
+def _asked(step: Step, asked: Step) -> Step:
+    limit: Step = {"max_attempts": DEFAULT_RETRY.max_attempts} if "tries" in step else {}
+    return step | limit | asked
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Steps and signals as far as the lines laid in go."""
+
+    steps: dict[str, Step] = field(default_factory=dict[str, Step])
+    signals: dict[str, Step] = field(default_factory=dict[str, Step])
+    _timers: dict[Json, Step] = field(default_factory=dict[Json, Step])
+
+    def lay(self, line: HistoryLine) -> None:
+        """Take in the next event."""
+        data = line.data
+        step_id = data.get("activity_id")
+        kind = line.type.partition(".")[0]
+        if isinstance(step_id, str):
+            self._lay_step(self.steps.setdefault(step_id, {"id": step_id, "status": OPEN}), kind, line)
+        elif kind in {"timer_fired", "timer_cancelled"}:
+            step = self._timers.get(data.get("timer_id"), {})
+            if step.pop("wait", None) is not None:
+                step["status"] = OPEN
+        elif kind == "signal_received":
+            self.signals[str(data.get("signal_id"))] = {
+                "id": data.get("signal_id"),
+                "name": data.get("name"),
+                "sent_by": data.get("sent_by"),
+                "sent_at": data.get("sent_at"),
+                "consumed_by": None,
+            }
+
+    def _lay_step(self, step: Step, kind: str, line: HistoryLine) -> None:
+        data = line.data
+        for name in ("action", "action_class"):
+            if data.get(name):
+                step[name] = data[name]
+        if attempt := data.get("attempt"):
+            step["attempts"] = attempt
+        match kind:
+            case "activity_scheduled":
+                for name in OUTCOME:
+                    step.pop(name, None)
+                step |= {"input": data.get("input"), "scheduled_at": line.at.isoformat(), "status": OPEN}
+            case "activity_completed":
+                step["status"] = "success"
+                _settle(step, data, ("output", "fold", "resolved"))
+            case "activity_failed":
+                step["status"] = "failed"
+                _settle(step, data, ("error", "resolved"))
+            case "activity_skipped":
+                step |= {"status": "skipped", "reason": data.get("reason")}
+            case "timer_started":
+                self._timers[data.get("timer_id")] = step
+                _wait(step, line)
+            case "signal_awaited":
+                wait = {name: data[name] for name in ("signal", "key") if data.get(name)}
+                step |= {"status": WAITING, "wait": {"kind": "signal"} | wait}
+                step["on_timeout"] = data.get("on_timeout", "fail")
+            case "signal_consumed":
+                step.pop("wait", None)
+                self.signals.get(str(data.get("signal_id")), {})["consumed_by"] = step["id"]
+            case _:
+                pass
+
+
+def _settle(step: Step, data: Mapping[str, Json], names: tuple[str, ...]) -> None:
+    step.pop("wait", None)
+    for name in ("started_at", "duration_ms", *names):
+        if name in data:
+            step[name] = data[name]
+
+
+def _wait(step: Step, line: HistoryLine) -> None:
+    purpose, until = line.data.get("purpose"), line.data.get("fire_at")
+    wait = step.get("wait")
+    if purpose == "timeout" and isinstance(wait, dict):
+        step["wait"] = wait | {"until": until}
+        return
+    step |= {"status": WAITING, "wait": {"kind": purpose, "until": until}}
+    if purpose == "retry":
+        attempts, tries = step.get("attempts"), step.setdefault("tries", [])
+        attempt = attempts if isinstance(attempts, int) else 1
+        step["wait"] = {"kind": purpose, "until": until, "attempt": attempt + 1}
+        if isinstance(tries, list):
+            error = step.pop("error", None)
+            tries.append({"attempt": attempt, "at": line.at.isoformat(), "error": error, "next_at": until})

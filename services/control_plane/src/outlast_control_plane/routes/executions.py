@@ -41,7 +41,9 @@ async def list_executions(
         str | None, Query(pattern=UUID_PATTERN, description="`next` of the page before.")
     ] = None,
 ) -> Response:
-    """Runs, newest first. An administrator who names no company sees those of all."""
+    """Runs, newest first; `waits` says what a waiting one waits for. An administrator who names no company sees
+    those of all.
+    """
     wanted = RunFilter(_readable(caller, company), runbook, status, since, after)
     rows = await services.records.page(wanted, limit + 1)
     return json_response(200, msgspec.json.encode(page(rows, limit, "execution_id", _summary)))
@@ -51,7 +53,9 @@ async def list_executions(
 async def get_execution(
     run_id: RunId, caller: CallerIs, services: ServicesAre, company: CompanyNamed = None
 ) -> Response:
-    """One run: its event, its payload, and for each step what went in, what came out, or why it did not run."""
+    """One run: its event, its payload, and for each step what went in, what came out, why it did not run, or what
+    it waits for.
+    """
     company_id = _readable(caller, company)
     record, open_run = await _known(services.records, run_id, company_id)
     history = [_line(row) for row in await _history(services.records, run_id)]
@@ -66,7 +70,10 @@ async def get_execution(
         summaries = []
         body = _open_summary(open_run, history)
     asked = await _asked(services, body)
-    body["steps"] = explain(summaries, history, asked)  # pyright: ignore[reportArgumentType] decoded JSON
+    story = explain(summaries, history, asked)  # pyright: ignore[reportArgumentType] decoded JSON
+    if record is None and body["status"] == "running" and story.waits:
+        body |= {"status": "waiting", "waits": story.waits}
+    body |= {"steps": story.steps, "signals": story.signals}
     return json_response(200, msgspec.json.encode(body))
 
 
@@ -148,6 +155,7 @@ def _summary(row: asyncpg.Record) -> dict[str, object]:
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
         "duration_ms": _duration_ms(row["started_at"], row["finished_at"]),
+        "waits": Raw(row["waits"] or b"[]"),
         "steps": counts,
         "error": Raw(row["error"]) if row["error"] else None,
     }
@@ -168,6 +176,7 @@ def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, 
         "started_at": row["started_at"],
         "finished_at": None,
         "duration_ms": None,
+        "waits": [],
         "error": None,
         "payload": None,
     }
