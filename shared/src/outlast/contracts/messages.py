@@ -175,6 +175,10 @@ TimerCommand: TypeAlias = StartTimer | CancelTimer
 # ---- signals.inbound, signals.subscriptions, signals.verdicts -------------------------------------------------
 
 
+def _nothing() -> Raw:
+    return Raw(b"null")
+
+
 class SignalRequest(Message, frozen=True, kw_only=True, tag="signal_request.v1"):
     """Somebody sends a signal (`signals.inbound`, key = its id): to one execution, or to all that wait with a key."""
 
@@ -185,7 +189,8 @@ class SignalRequest(Message, frozen=True, kw_only=True, tag="signal_request.v1")
     """Given, or else `key` is."""
     key: str = ""
     """The correlation key that runs wait with, such as a finding's id."""
-    payload: Raw = Raw(b"null")
+    payload: Raw = msgspec.field(default_factory=_nothing)
+    """Any JSON; null if not given."""
     sent_by: str
     sent_at: datetime
     expires_at: datetime

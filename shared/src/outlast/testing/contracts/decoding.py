@@ -12,6 +12,8 @@ from outlast.testing.contracts.schemas import EVENTS, HISTORY, Contract
 DECODERS: tuple[codec.Decoder[Any], ...] = (
     codec.inbox,
     codec.activities,
+    codec.timer_commands,
+    codec.signals,
     codec.lifecycle,
     codec.recorded,
     codec.compacted,

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from outlast.contracts import messages
 from outlast.runbooks.documents import digest
+from outlast.testing.contracts.example_waits import waiting_messages
 from outlast.testing.contracts.story import (
     BORN,
     COMPANY,
@@ -27,6 +28,7 @@ def message_examples() -> Iterator[tuple[str, messages.Message]]:
     """Each with the name of its case."""
     yield from _inbox_messages()
     yield from _activity_and_lifecycle_messages()
+    yield from waiting_messages()
     yield from _compacted_messages()
 
 

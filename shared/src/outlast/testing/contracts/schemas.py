@@ -22,6 +22,8 @@ from outlast.contracts.messages import (
     InboxMessage,
     LifecycleMessage,
     Message,
+    SignalMessage,
+    TimerCommand,
 )
 from outlast.history.events import Event, HistoryEvent
 
@@ -153,7 +155,9 @@ def envelope_schema() -> Schema:
 
 
 def _messages() -> Iterator[type[Message]]:
-    for union in (InboxMessage, ActivityMessage, LifecycleMessage, CompactedMessage):
+    for union in (
+        InboxMessage, ActivityMessage, TimerCommand, SignalMessage, LifecycleMessage, CompactedMessage,
+    ):  # fmt: skip
         yield from cast("Iterator[type[Message]]", _members(union))
 
 
