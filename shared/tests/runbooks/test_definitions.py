@@ -225,6 +225,25 @@ def test_all_faults_are_named_at_once() -> None:
         (with_action(type="http_request", config={"url": "http://x\x00"}), "actions[0].config.url"),
         (with_action(type="http_request", config={"url": "\udc00"}), "actions[0].config.url"),
         (with_action(type="http_request", config={"url": "http://x", "body": {1: 2}}), "actions[0].config.body"),
+        (with_action(type="sleep"), "actions[0].config"),
+        (with_action(type="sleep", config={"duration": "soon"}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": "-5m"}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": "1w"}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": 30}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": "5m", "until": "noon"}), "actions[0].config"),
+        (with_action(type="await_signal"), "actions[0].config"),
+        (with_action(type="await_signal", config={"signal": ""}), "actions[0].config.signal"),
+        (with_action(type="await_signal", config={"signal": "s" * 129}), "actions[0].config.signal"),
+        (with_action(type="await_signal", config={"signal": "a", "key": ""}), "actions[0].config.key"),
+        (with_action(type="await_signal", config={"signal": "a", "key": "k" * 257}), "actions[0].config.key"),
+        (with_action(type="await_signal", config={"signal": "a", "key": 7}), "actions[0].config.key"),
+        (with_action(type="await_signal", config={"signal": "a", "timeout": "3 days"}), "actions[0].config.timeout"),
+        (with_action(type="await_signal", config={"signal": "a", "on_timeout": "go"}), "actions[0].config.on_timeout"),
+        (with_action(type="await_signal", config={"signal": "a", "on_time_out": "fail"}), "actions[0].config"),
+        (
+            with_action(type="when", expression="{{ true }}", then=[{"type": "sleep", "config": {"duration": "x"}}]),
+            "actions[0].then[0].config.duration",
+        ),
         (changed(description=datetime(2026, 1, 1, tzinfo=UTC)), "description"),
         (changed(description="x" * 300_000), ""),
     ],
@@ -263,14 +282,7 @@ def test_branches_are_limited_in_depth() -> None:
         (changed(guardrails={"throttles": []}), "guardrails.throttles", "throttles"),
         (changed(engine="inline"), "engine", "inline"),
         (changed(rules=[{"event": "schedule"}]), "rules[0].event", "schedule"),
-        (with_action(type="sleep", config={"duration": "5m"}), "actions[0].type", "sleep"),
-        (with_action(type="await_signal"), "actions[0].type", "await_signal"),
         (with_action(type="resolve_owner", compensate={"type": "x"}), "actions[0].compensate", "compensate"),
-        (
-            with_action(type="when", expression="{{ true }}", then=[{"type": "sleep"}]),
-            "actions[0].then[0].type",
-            "sleep",
-        ),
     ],
 )
 def test_what_a_later_release_does_is_refused_with_a_sentence(document: Any, path: str, word: str) -> None:
@@ -284,6 +296,45 @@ def test_what_a_later_release_does_is_refused_with_a_sentence(document: Any, pat
 def test_the_other_fifteen_event_types_trigger(event_type: str) -> None:
     assert len(EVENT_TYPES) == 16
     assert parse_runbook(changed(rules=[{"event": event_type}]), CATALOGUE).rules[0].event_type == event_type
+
+
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [
+        ({"type": "sleep"}, "'duration' is a required property"),
+        ({"type": "sleep", "config": {"duration": "5m", "until": "noon"}}, "'until' was unexpected"),
+        ({"type": "await_signal", "config": {"key": "F-1"}}, "'signal' is a required property"),
+        ({"type": "slepe", "config": {"duration": "5m"}}, 'did you mean "sleep"?'),
+        ({"type": "wait_signal"}, 'did you mean "await_signal"?'),
+    ],
+)
+def test_what_waits_wrongly_is_told_what_is_wrong(action: dict[str, Any], word: str) -> None:
+    (message,) = faults(changed(actions=[action])).values()
+    assert word in message
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"type": "sleep", "config": {"duration": "30s"}},
+        {"type": "sleep", "config": {"duration": "{{ finding.grace }}"}},
+        {"type": "sleep", "config": {"duration": "{{ finding.days }}d"}},
+        {"type": "await_signal", "config": {"signal": "approved"}},
+        {
+            "type": "await_signal",
+            "config": {
+                "signal": "approved-{{ company.id }}",
+                "key": "{{ finding.id }}",
+                "timeout": "72h",
+                "on_timeout": "continue",
+            },
+        },
+    ],
+)
+def test_a_wait_is_an_action_that_every_catalogue_has(action: dict[str, Any]) -> None:
+    (step,) = parse_runbook(changed(actions=[action]), Catalogue()).actions
+    assert isinstance(step, Action)
+    assert (step.type, step.action_class, step.retry) == (action["type"], "flow", None)
 
 
 def test_a_runbook_without_rules_is_started_by_hand() -> None:
