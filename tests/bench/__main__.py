@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.latency import EVENTS_PER_SECOND, SECONDS, Latencies, Pace, median, percentile
 from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
 from tests.bench.processes import cpu_by_process, line
 from tests.bench.receiver import Receiver
@@ -23,6 +24,12 @@ from tests.bench.system import bring_up, import_findings, prepare, take_down
 
 ROUNDS = 3
 TARGETS = {"B1": 0.5, "B2": 0.25}
+"""Shares of the bare loop's speed."""
+FIRST_POST_MS = (8.0, 25.0)
+"""B4: p50 and p99 from the event to its first POST."""
+TIMES_BARE = 2.0
+"""B4: to the run's record, beside the bare loop's third result."""
+ALL = (*TARGETS, "B4")
 BARE = re.compile(r"bare_loop (\d+) executions/s, ([\d.]+) CPU-s per 1000")
 LATENCY = re.compile(r"bare_loop latency at \d+/s: p50 ([\d.]+) ms, p99 ([\d.]+) ms")
 
@@ -94,17 +101,51 @@ def judge(name: str, bares: list[Bare], ours: list[Figures]) -> None:
     print(f"{name} {cpu:.2f} target {TARGETS[name]:.2f} {verdict}", flush=True)
 
 
+def measure_latency(on: Bench, receiver: Receiver) -> None:
+    """Bare and ours in turn at a calm pace; the medians of the rounds' percentiles are judged."""
+    pace = Pace(on.system, f"platform.{PRODUCER}.events", receiver.url)
+    count = EVENTS_PER_SECOND * SECONDS
+    pace.run(on.findings[:100])  # warm
+    bares: list[Bare] = []
+    ours: list[Latencies] = []
+    for number in range(on.rounds):
+        said = f"B4 round {number + 1}:"
+        if not on.is_alone:
+            bares.append(run_bare(on.system, on.dsn))
+            said += f" bare p50 {bares[-1].p50_ms:.1f} p99 {bares[-1].p99_ms:.1f} ms;"
+        first = number * count
+        ours.append(pace.run(on.findings[first : first + count]))
+        posts, records = ours[-1].first_post, ours[-1].recorded
+        print(
+            f"{said} first POST p50 {percentile(posts, 0.5):.1f} p99 {percentile(posts, 0.99):.1f} ms,"
+            f" record p50 {percentile(records, 0.5):.1f} p99 {percentile(records, 0.99):.1f} ms",
+            flush=True,
+        )
+    pace.close()
+    middle, slow = (median([percentile(each.first_post, share) for each in ours]) for share in (0.5, 0.99))
+    verdict = "met" if middle <= FIRST_POST_MS[0] and slow <= FIRST_POST_MS[1] else "missed"
+    target = "/".join(f"{each:g}" for each in FIRST_POST_MS)
+    print(f"B4 first POST p50/p99 {middle:.1f}/{slow:.1f} ms target {target} {verdict}", flush=True)
+    if on.is_alone:
+        return
+    ratio = median([percentile(each.recorded, 0.5) for each in ours]) / median(
+        [each.p50_ms for each in bares]
+    )
+    verdict = "met" if ratio <= TIMES_BARE else "missed"
+    print(f"B4 record {ratio:.2f} x bare target {TIMES_BARE:g} {verdict}", flush=True)
+
+
 def main() -> None:
     """Bring the system up in a folder of its own, measure what ONLY names, take it down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2")
+    parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2,B4")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--alone", action="store_true", help="without the bare loop: no verdict")
     options = parser.parse_args()
-    only = [name for name in options.only.upper().split(",") if name] or list(TARGETS)
-    unknown = sorted(set(only) - set(TARGETS))
+    only = [name for name in options.only.upper().split(",") if name] or list(ALL)
+    unknown = sorted(set(only) - set(ALL))
     if unknown:
-        raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(TARGETS)}")
+        raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(ALL)}")
     folder = Path(tempfile.mkdtemp(prefix="outlast-bench-"))
     began = time.monotonic()
     receiver = Receiver.start()
@@ -123,6 +164,9 @@ def main() -> None:
             prepare(system, receiver.url, "POST")
             measure("B2", on)
             print(f"B2 receiver: {receiver.requests.value} POSTs, {receiver.distinct.value} distinct keys")
+        if "B4" in only:
+            prepare(system, receiver.url, "POST", is_calm=True)
+            measure_latency(on, receiver)
     finally:
         receiver.stop()
         take_down(folder)

@@ -65,12 +65,14 @@ def client(system: System, url: str) -> httpx.Client:
     )
 
 
-def action(number: int, url: str | None) -> dict[str, object]:
-    """One of the three actions, with two placeholders."""
+def action(number: int, url: str | None, is_calm: bool = False) -> dict[str, object]:
+    """One of the three actions, with two placeholders; in the calm load one of them says which finding it is."""
     if url is None:
         config: dict[str, object] = {"title": "{{ finding.title }}", "severity": "{{ event.data.note }}"}
         return {"id": f"step{number}", "type": "bench_noop", "config": config}
     body = {"title": "{{ finding.title }}", "note": "{{ event.data.note }}"}
+    if is_calm:
+        body = {"title": "{{ finding.title }}", "finding": "{{ event.data.finding_id }}"}
     return {
         "id": f"step{number}",
         "type": "http_request",
@@ -78,7 +80,7 @@ def action(number: int, url: str | None) -> dict[str, object]:
     }
 
 
-def runbook(name: str, wanted: str, url: str | None) -> dict[str, object]:
+def runbook(name: str, wanted: str, url: str | None, is_calm: bool = False) -> dict[str, object]:
     """A runbook that fires for findings of that severity and rule prefix."""
     condition = {
         "all": [
@@ -89,7 +91,7 @@ def runbook(name: str, wanted: str, url: str | None) -> dict[str, object]:
     return {
         "name": name,
         "rules": [{"event": "finding_updated", "condition": condition}],
-        "actions": [action(number, url) for number in (1, 2, 3)],
+        "actions": [action(number, url, is_calm) for number in (1, 2, 3)],
     }
 
 

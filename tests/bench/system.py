@@ -73,14 +73,14 @@ def report(first: int, count: int) -> dict[str, object]:
     }
 
 
-def prepare(system: System, url: str | None, name: str) -> None:
+def prepare(system: System, url: str | None, name: str, is_calm: bool = False) -> None:
     """Company, producer, and 100 active runbooks of which one matches: with POSTs to `url`, or with no-ops."""
     with client(system, system.control_plane) as api:
         ok(api.put(f"/companies/{COMPANY}", json={"name": "Bench"}))
         ok(api.put(f"/producers/{PRODUCER}", json={"companies": [COMPANY]}))
         for number in range(RUNBOOKS):
             wanted = "bench-" if number == 0 else f"other-{number}-"
-            document = {**runbook(f"bench-{number}", wanted, url), "active": True}
+            document = {**runbook(f"bench-{number}", wanted, url, is_calm), "active": True}
             ok(until_there(lambda d=document, n=number: api.put(f"/runbooks/bench-{n}", json=d)))
     print(f"bench: {RUNBOOKS} runbooks with {name} actions are saved", file=sys.stderr, flush=True)
 
