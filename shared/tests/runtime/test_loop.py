@@ -137,9 +137,17 @@ def harness() -> Harness:
     return Harness()
 
 
+async def test_a_partition_that_nobody_has_read_yet_is_walked_over(harness: Harness):
+    harness.work.outstanding = ["of another loop"]
+    for _ in range(3):
+        await harness.loop.turn()
+    assert harness.said() == [b"of another loop"]
+
+
 async def test_messages_polled_while_the_inherited_ids_cannot_be_derived_are_not_passed_over(
     harness: Harness,
 ):
+    await harness.loop.turn()  # a new partition, and nothing to say again
     harness.send(b"a")
     await harness.loop.turn()  # committed, said, not flushed: `a` is pending
     harness.send(b"b")

@@ -9,7 +9,9 @@ next batch overwrites it only when every delivery report of this one is in, and 
 a new owner derives those messages again from what is stored.
 
 A new topic id means that the broker's data is gone: reading begins at offset 0, and `rederive_after` is set to "",
-the position of a walk over everything outstanding, whose progress is stored until it is done (None).
+the position of a walk over everything outstanding, whose progress is stored until it is done (None). A partition that
+is acquired for the first time is walked too: another loop may have stored rows for it, and sent what the broker then
+lost, before anybody read it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,8 +85,9 @@ class Fence(Protocol):
 
 
 _ACQUIRE = """
-insert into partitions as p (loop, topic, partition, topic_id, epoch, next_offset, acquired_at_offset)
-select $1, t, n, i, 1, 0, 0 from unnest($2::text[], $3::int[], $4::text[]) as c(t, n, i) order by t, n
+insert into partitions as p
+    (loop, topic, partition, topic_id, epoch, next_offset, acquired_at_offset, rederive_after)
+select $1, t, n, i, 1, 0, 0, '' from unnest($2::text[], $3::int[], $4::text[]) as c(t, n, i) order by t, n
 on conflict (loop, topic, partition) do update set
     epoch = p.epoch + 1,
     next_offset = case when p.topic_id = excluded.topic_id then p.next_offset else 0 end,

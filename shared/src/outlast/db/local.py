@@ -33,7 +33,7 @@ class LocalFence:
     def _acquire(self, claim: Claim) -> Owned:
         row = self.rows.get(claim.at)
         if row is None:
-            row = self.rows[claim.at] = _Row(claim.topic_id)
+            row = self.rows[claim.at] = _Row(claim.topic_id, rederive_after="")
         else:
             row.epoch += 1
             if row.topic_id != claim.topic_id:
