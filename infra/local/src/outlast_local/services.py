@@ -39,6 +39,7 @@ SERVICES = (
     Service("engine", 3),
     Service("action_executor", 4),
     Service("finalizer", 5),
+    Service("timer_scheduler", 6),
 )
 
 

@@ -286,6 +286,7 @@ class LocalSink:
     def __init__(self, broker: LocalBroker) -> None:
         self._broker = broker
         self._queued: list[Outgoing] = []
+        self._queued_keys: set[tuple[str, bytes | None]] = set()
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """As the port says. LimitExceeded, with nothing queued, if one of them is too large."""
@@ -293,15 +294,17 @@ class LocalSink:
             if message.value is not None and len(message.value) > MESSAGE_BYTES_MAX:
                 raise LimitExceeded("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX, len(message.value))
         for message in messages:
-            is_alone = all((m.topic, m.key) != (message.topic, message.key) for m in self._queued)
+            is_alone = (message.topic, message.key) not in self._queued_keys
             if self._broker.is_up and is_alone and self._broker.faults.is_early(message):
                 self._broker.append(message)
             else:
                 self._queued.append(message)
+                self._queued_keys.add((message.topic, message.key))
 
     async def flush(self) -> None:
         """As the port says."""
         queued, self._queued = self._queued, []
+        self._queued_keys.clear()
         if queued and not self._broker.is_up:
             raise TransientError(f"expected {len(queued)} messages to be delivered, but the broker is away")
         missing = {message.topic for message in queued} - self._broker.topics.keys()

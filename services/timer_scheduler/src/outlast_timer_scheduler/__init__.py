@@ -1,0 +1,1 @@
+"""Timers: says when a run's time has come."""

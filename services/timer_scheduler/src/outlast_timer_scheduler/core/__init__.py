@@ -1,0 +1,1 @@
+"""The timer scheduler's decisions, pure."""
