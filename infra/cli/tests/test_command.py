@@ -3,6 +3,7 @@
 import json
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,28 @@ def test_run_list_json_is_items_and_next(server: dict[str, Answer]) -> None:
     assert "partial" in run("run", "list").stdout
 
 
+def test_run_list_says_what_waits_for_what_and_for_how_long(
+    server: dict[str, Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast_cli.output.WIDTH_WITHOUT_TERMINAL", 400)
+    until = (datetime.now(UTC) + timedelta(hours=71, minutes=5)).isoformat()
+    waits = [
+        [{"activity_id": "ok", "kind": "signal", "signal": "approved", "key": "F-1", "until": until}],
+        [{"activity_id": "nap", "kind": "sleep", "until": until}],
+        [{"activity_id": "call", "kind": "retry", "attempt": 2, "until": "2020-01-01T00:00:00Z"}],
+    ]
+    items = [
+        RUN | {"id": f"{RUN['id'][:-1]}{n}", "status": "waiting", "finished_at": None, "waits": each}
+        for n, each in enumerate(waits)
+    ]  # fmt: skip
+    server["GET /executions"] = lambda _: httpx.Response(200, json={"items": items, "next": None})
+    shown = run("run", "list").stdout
+    for text in (
+        "signal approved (F-1), gives up in 3 d", "sleep nap, goes on in 3 d", "attempt 2 of call now",
+    ):  # fmt: skip
+        assert text in shown
+
+
 def test_a_failure_goes_to_stderr_and_with_json_to_stdout_as_an_object(server: dict[str, Answer]) -> None:
     done = run("run", "show", RUN["id"], "--json")  # pyright: ignore[reportArgumentType]
     assert done.exit_code == 1
@@ -98,6 +121,46 @@ def test_show_says_for_each_step_what_happened_and_hides_nothing_of_a_failure(
     ):
         assert text in shown
     assert "\x1b[31m" not in shown
+
+
+def test_show_explains_what_a_step_waits_for_and_what_it_tried(server: dict[str, Answer]) -> None:
+    steps = [
+        {
+            "id": "call", "status": "waiting", "action": "http_request", "attempts": 1, "max_attempts": 5,
+            "wait": {"kind": "retry", "attempt": 2, "until": "2030-01-01T00:00:01Z"},
+            "tries": [{
+                "attempt": 1, "at": "2030-01-01T00:00:00Z", "next_at": "2030-01-01T00:00:01Z",
+                "error": {"code": "http_503", "message": "busy"},
+            }],
+        },
+        {
+            "id": "ok", "status": "waiting", "action": "await_signal", "on_timeout": "fail",
+            "wait": {"kind": "signal", "signal": "approved", "key": "F-1", "until": "2030-01-01T00:00:01Z"},
+        },
+        {"id": "nap", "status": "waiting", "wait": {"kind": "sleep", "until": "2030-01-01T00:00:01Z"}},
+    ]  # fmt: skip
+    signals = [
+        {
+            "id": "s",
+            "name": "denied",
+            "sent_by": "eve",
+            "sent_at": "2030-01-01T00:00:00Z",
+            "consumed_by": None,
+        }
+    ]
+    body = RUN | {"status": "waiting", "steps": steps, "signals": signals, "payload": {}}
+    server[f"GET /executions/{RUN['id']}"] = lambda _: httpx.Response(200, json=body)
+    shown = run("run", "show", str(RUN["id"])).stdout
+    for text in (
+        "attempt 2 of 5 at 2030-01-01T00:00:01Z",
+        "attempt 1 of 5 at 2030-01-01T00:00:00Z: http_503: busy; next at 2030-01-01T00:00:01Z",
+        "the signal approved with the key F-1; without it the step fails at 2030-01-01T00:00:01Z",
+        f"outlast signal approved --run {RUN['id']}",
+        "--key F-1",
+        "until 2030-01-01T00:00:01Z",
+        "denied (s) from eve",
+    ):
+        assert text in shown
 
 
 def test_what_a_file_would_do_is_shown_first_and_a_refused_one_stops_all(
@@ -161,6 +224,14 @@ def test_events_are_sent_as_one_a_list_or_one_a_line(
         ("runbook", "apply", "absent.yaml"),
         ("run", "list", "--since", "yesterday"),
         ("run", "list", "--status", "exploded"),
+        ("run", "watch", "--interval", "0.1"),
+        ("run", "watch", "an-id", "--runbook", "page"),
+        ("signal", "approved"),
+        ("signal", "approved", "--run", "x", "--key", "y"),
+        ("signal", "approved", "--run", "x", "--for-future"),
+        ("signal", "approved", "--run", "x", "--payload", "{"),
+        ("signal", "approved", "--run", "x", "--payload", "@absent.json"),
+        ("signal", "approved", "--key", "x", "--expires", "soon"),
         ("--profile", "nobody", "run", "list"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The control plane and the platform over HTTP: answers as values, problems as failures that say what to do."""
+"""The services' APIs over HTTP: answers as values, problems as failures that say what to do."""
 
 import time
 import uuid
@@ -82,6 +82,14 @@ class Client:
         return self._send(
             method, self.target.platform_url, path, query, body=body, content=content, kind=kind
         )
+
+    def signals(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        """Any request to signal_delivery."""
+        if not self.target.signal_delivery_url:
+            raise Failure(
+                "signal_delivery's address is not known", next_step="set SIGNAL_DELIVERY_URL, or: outlast up"
+            )
+        return self._send(method, self.target.signal_delivery_url, path, query, body=body)
 
     def pages(self, path: str, **query: object) -> Iterator[Any]:
         """Every item of a list, page by page."""

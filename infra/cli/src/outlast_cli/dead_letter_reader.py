@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from outlast.contracts.topics import SERVICES, dead_letters
 from outlast.errors import ContractError
 from outlast.messaging.dead_letter import Origin, origin_of
-from outlast.messaging.ports import Received
 from outlast_cli.failures import Failure, refuse
+from outlast_cli.kafka_records import need_address, received_of
 
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.5
@@ -46,7 +46,7 @@ class DeadLetter:
 
 def read(bootstrap: str, services: Sequence[str] = SERVICES, newest_max: int = 100) -> list[DeadLetter]:
     """The newest dead letters of these services, newest first."""
-    _need_address(bootstrap)
+    need_address(bootstrap)
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -101,13 +101,6 @@ def resend(bootstrap: str, letter: DeadLetter) -> str:
     return message.topic
 
 
-def _need_address(bootstrap: str) -> None:
-    if not bootstrap:
-        raise Failure(
-            "the broker's address is not known", next_step="set KAFKA_BOOTSTRAP_SERVERS, or: outlast up"
-        )
-
-
 def _of_service(consumer: Consumer, service: str, newest_max: int) -> Iterator[DeadLetter]:
     topic = dead_letters(service)
     metadata = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
@@ -126,7 +119,7 @@ def _of_service(consumer: Consumer, service: str, newest_max: int) -> Iterator[D
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while ends and time.monotonic() < deadline:
         for message in consumer.consume(500, POLL_SECONDS):
-            received = _received(message)
+            received = received_of(message)
             if received.offset + 1 >= ends.get(received.partition, 0):
                 ends.pop(received.partition, None)
             try:
@@ -137,26 +130,6 @@ def _of_service(consumer: Consumer, service: str, newest_max: int) -> Iterator[D
                 continue  # somebody else's message on this topic
             yield letter
     consumer.unassign()
-
-
-def _received(message: Message) -> Received:
-    error = message.error()
-    if error is not None:
-        raise KafkaException(error)
-    headers = tuple(
-        (name, value if isinstance(value, bytes) else str(value or "").encode())
-        for name, value in message.headers() or ()
-    )
-    key, value = message.key(), message.value()
-    return Received(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.timestamp()[1],
-        key if isinstance(key, bytes) else None,
-        value if isinstance(value, bytes) else None,
-        headers,
-    )
 
 
 def _text(value: bytes | None) -> str | None:

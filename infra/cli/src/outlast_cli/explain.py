@@ -1,25 +1,28 @@
-"""A run told to people: the event, each step with its input, output or reason, and the end."""
+"""A run told to people: the event, each step with its input, output, reason or wait, and the end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from outlast_cli import waits
 from outlast_cli.output import COLOURS, milliseconds, pretty, printable
 
 SHOWN_LINES_MAX = 40
-MARKS = {"success": "✓", "failed": "✗", "skipped": "–", "running": "…"}
+MARKS = {"success": "✓", "failed": "✗", "skipped": "–", "running": "…", "waiting": "…"}
 
 
 def explain(run: dict[str, Any]) -> None:
     """Print one run of `GET /executions/{id}`."""
     _heading(run)
     for number, step in enumerate(run["steps"], 1):
-        _step(number, step)
+        _step(run["id"], number, step)
     if not run["steps"]:
         click.echo("\nNo step has begun.")
     if run.get("error"):
         click.echo()
         _error("the run failed", run["error"])
+    _early_signals(run.get("signals") or ())
     click.echo(f"\nEvery recorded event: outlast run history {run['id']}", err=True)
 
 
@@ -52,16 +55,23 @@ def _subject(payload: Any) -> str:
     return " on ".join(parts)
 
 
-def _step(number: int, step: dict[str, Any]) -> None:
+def _early_signals(signals: Sequence[dict[str, Any]]) -> None:
+    kept = [each for each in signals if not each.get("consumed_by")]
+    for number, each in enumerate(kept):
+        said = f"{each['name']} ({each['id']}) from {each['sent_by']} at {each['sent_at']}"
+        if number == 0:
+            click.echo("\nsignals that no step took:")
+        _line("signal", printable(said))
+
+
+def _step(run_id: str, number: int, step: dict[str, Any]) -> None:
     status = str(step.get("status", ""))
     mark = click.style(MARKS.get(status, "?"), fg=_colour(status))
-    attempts = step.get("attempts") or 1
     details = [
         step.get("action") or "",
         milliseconds(step.get("duration_ms")) if status in {"success", "failed"} else "",
+        _attempts(step),
     ]
-    if attempts > 1:
-        details.append(f"{attempts} attempts")
     if step.get("resolved"):
         details.append(f"outcome was unknown, {step['resolved']}")
     label = step["id"] + (f" “{step['name']}”" if step.get("name") else "")
@@ -69,6 +79,11 @@ def _step(number: int, step: dict[str, Any]) -> None:
     click.echo(f"{heading}  {' · '.join(detail for detail in details if detail)}")
     if status == "skipped":
         _line("why", step.get("reason") or "its `when` was false")
+    if step.get("wait"):
+        for index, line in enumerate(waits.in_full(run_id, step)):
+            _line("" if index else "waits for", line)
+    for line in waits.tries(step):
+        _line("tried", line)
     if step.get("when") is not None:
         _value("when", step["when"])
     if step.get("expression") is not None:
@@ -81,6 +96,13 @@ def _step(number: int, step: dict[str, Any]) -> None:
         _value("folded in", step["fold"])
     if step.get("error"):
         _error("error", step["error"])
+
+
+def _attempts(step: dict[str, Any]) -> str:
+    attempts, attempts_max = step.get("attempts") or 1, step.get("max_attempts")
+    if step.get("status") in {"running", "waiting"} and step.get("tries"):
+        return f"attempt {attempts} of {attempts_max}"
+    return f"{attempts} attempts" if attempts > 1 else ""
 
 
 def _error(name: str, error: dict[str, Any]) -> None:

@@ -11,8 +11,15 @@ from outlast_cli.commands.imports import import_command
 from outlast_cli.commands.producers import company, producer
 from outlast_cli.commands.runbooks import runbook
 from outlast_cli.commands.runs import run
-from outlast_cli.commands.system import completions, doctor, down, status, up
+from outlast_cli.commands.signals import signal
+from outlast_cli.commands.system import completions, doctor, down, up
+from outlast_cli.commands.system import status as status_command
+from outlast_cli.commands.tail import tail
+from outlast_cli.commands.watch import watch
 from outlast_cli.context import Session
+
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ended, as shells have it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,17 +46,20 @@ def outlast(
 for command in (
     up,
     down,
-    status,
+    status_command,
     doctor,
     completions,
     import_command,
     runbook,
     run,
+    signal,
     events,
     dead_letters,
     identity,
 ):
     outlast.add_command(command)
+run.add_command(watch)
+events.add_command(tail)
 outlast.add_command(producer)
 outlast.add_command(company)
 
@@ -57,7 +67,16 @@ outlast.add_command(company)
 def main() -> None:
     """Run one command; the exit status says how it went."""
     try:
-        outlast(prog_name="outlast")
+        status = outlast(prog_name="outlast", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except click.Abort as ended:
+        is_interrupted = isinstance(ended.__cause__, KeyboardInterrupt)
+        if not is_interrupted:
+            click.echo("Aborted!", err=True)
+        sys.exit(INTERRUPTED if is_interrupted else 1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has had enough, as `head` does
         sys.exit(0)

@@ -27,10 +27,18 @@ COLOURS = {
 }
 
 
+WIDTH_WITHOUT_TERMINAL = 200
+
+
 def console(*, to_stderr: bool = False) -> Console:
     """A console that is as wide as the terminal, and wide enough where there is none."""
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, soft_wrap=False)
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else WIDTH_WITHOUT_TERMINAL,
+        highlight=False,
+        soft_wrap=False,
+    )
 
 
 def print_json(value: object) -> None:

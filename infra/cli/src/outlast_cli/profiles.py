@@ -42,6 +42,7 @@ class Target:
     key: str
     company: str
     """"" leaves the choice to the key's own company."""
+    signal_delivery_url: str = ""
 
 
 def profiles_file(folder: RunFolder) -> Path:
@@ -113,6 +114,9 @@ def find_target(*, url: str | None, key: str | None, company: str | None, profil
     return Target(
         control_plane_url=address.rstrip("/"),
         platform_url=(os.environ.get("PLATFORM_URL") or state.urls.get("platform", "")).rstrip("/"),
+        signal_delivery_url=(
+            os.environ.get("SIGNAL_DELIVERY_URL") or state.urls.get("signal_delivery", "")
+        ).rstrip("/"),
         key=secret,
         company=company or os.environ.get("OUTLAST_COMPANY", "") or (chosen.company if uses_profile else ""),
     )

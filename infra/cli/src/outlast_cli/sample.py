@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +42,6 @@ QUIET_SECONDS = 2.0
 POLL_SECONDS = 0.25
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class SampleResult:
-    """What there is to show."""
-
-    runs: list[dict[str, Any]]
-    is_complete: bool
-    """Every run that the reports caused is finished."""
-    receiver_log: Path
 
 
 def samples_folder() -> Path:
@@ -254,16 +243,17 @@ def import_reports(client: Client, folder: Path, tell: Tell) -> int:
 def await_runs(
     client: Client, expects_new: bool, known: int, tell: Tell
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The newest runs once nothing is unfinished and no new ones appear; and whether that was reached."""
+    """The newest runs once each is finished or waits and no new ones appear; and whether that was reached."""
     deadline = time.monotonic() + RUNS_TIMEOUT_SECONDS
     told = (-1, -1)
     changed_at = time.monotonic()
     while True:
         runs = newest_runs(client)
-        open_count = sum(run["finished_at"] is None for run in runs)
+        waiting = sum(run["status"] == "waiting" for run in runs)
+        open_count = sum(run["finished_at"] is None for run in runs) - waiting
         if (len(runs), open_count) != told:
             told, changed_at = (len(runs), open_count), time.monotonic()
-            tell(f"{len(runs)} runs, {open_count} unfinished")
+            tell(f"{len(runs)} runs, {open_count} unfinished, {waiting} waiting")
         is_started = bool(runs) and (not expects_new or len(runs) > known)
         is_quiet = time.monotonic() - changed_at >= (QUIET_SECONDS if expects_new else 0)
         if is_started and open_count == 0 and is_quiet:
@@ -271,6 +261,16 @@ def await_runs(
         if time.monotonic() > deadline:
             return runs, False
         time.sleep(POLL_SECONDS)
+
+
+def signal_hints(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """For each signal that some run waits for, the command that sends it to the newest of them."""
+    hints: dict[str, str] = {}
+    for run in runs:
+        for wait in run.get("waits") or ():
+            if wait["kind"] == "signal":
+                hints.setdefault(wait["signal"], f"outlast signal {wait['signal']} --run {run['id']}")
+    return list(hints.values())
 
 
 def newest_runs(client: Client) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from outlast_cli.context import Session, as_json, pass_session
 from outlast_cli.explain import explain
 from outlast_cli.failures import refuse
 from outlast_cli.output import ago, milliseconds, pretty, print_json, print_table
+from outlast_cli.waits import in_short
 
 STATUSES = ("queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -36,7 +37,7 @@ def list_(
     after: str | None,
     is_json: bool,
 ) -> None:
-    """Runs, newest first."""
+    """Runs, newest first; a waiting one with what it waits for and until when."""
     page = session.client().get(
         "/executions", status=status, runbook=runbook, since=_instant(since), limit=limit, after=after
     )
@@ -54,12 +55,12 @@ def print_runs(items: list[dict[str, Any]]) -> None:
         (
             item["id"], item["runbook"], item["status"],
             (item["event"] or {}).get("type", ""), _steps(item["steps"]),
-            milliseconds(item["duration_ms"]), ago(item["started_at"]),
+            milliseconds(item["duration_ms"]), ago(item["started_at"]), in_short(item.get("waits") or ()),
         )
         for item in items
     ]  # fmt: skip
     print_table(
-        ("id", "runbook", "status", "event", "steps", "took", "started"), rows,
+        ("id", "runbook", "status", "event", "steps", "took", "started", "waits for"), rows,
         empty="No runs. Import a report (outlast import FILE) or emit an event (outlast events emit FILE).",
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def _steps(counts: dict[str, int]) -> str:
 @as_json
 @pass_session
 def show(session: Session, run_id: str, is_json: bool) -> None:
-    """One run explained: for each step what went in, what came out, or why it did not run."""
+    """One run explained: for each step what went in, what came out, why it did not run, or what it waits for."""
     client = session.client()
     body = client.get(f"/executions/{run_id}")
     if is_json:

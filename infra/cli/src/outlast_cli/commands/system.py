@@ -80,6 +80,8 @@ def _show_sample(folder: RunFolder, running: Running, receiver: str, tell: sampl
 what happened in one of them:  .venv/bin/outlast run show {runs[0]["id"]}
 what the receiver got:         {sample.receiver_log(folder)}"""
     )
+    for hint in sample.signal_hints(runs):
+        click.echo(f"what a run waits for:          .venv/bin/{hint}")
 
 
 def _say_where(running: Running, folder: RunFolder) -> None:
