@@ -1,6 +1,6 @@
 """`python -m tests.contracts.export_openapi [--check] [--to FOLDER]`: the HTTP interfaces as the code has them.
 
-It stands here because it reads two services, and no service may read another.
+It stands here because it reads several services, and no service may read another.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from outlast_control_plane.api import make_api as make_control_plane
 from outlast_platform.api import make_api as make_platform
 from outlast_platform.openapi import internal_document
+from outlast_signal_delivery.api import make_api as make_signal_delivery
 
 FOLDER = Path(__file__).parents[2] / "contracts" / "openapi"
 
@@ -21,6 +22,7 @@ def documents() -> dict[str, str]:
         "control-plane.json": make_control_plane(None).openapi(),
         "platform.json": make_platform(None).openapi(),
         "platform-internal.json": internal_document(),
+        "signal-delivery.json": make_signal_delivery(None).openapi(),
     }
     return {
         name: json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

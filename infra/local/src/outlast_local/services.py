@@ -40,6 +40,7 @@ SERVICES = (
     Service("action_executor", 4),
     Service("finalizer", 5),
     Service("timer_scheduler", 6),
+    Service("signal_delivery", 7, has_api=True),
 )
 
 
@@ -98,6 +99,8 @@ def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers
     if service.name == "control_plane":  # it reads two views of others, wherever these keep them
         environment.setdefault("CONTROL_PLANE_RECORDS_URL", servers.databases["finalizer"])
         environment.setdefault("CONTROL_PLANE_ENGINE_URL", servers.databases["engine"])
+    if service.name == "signal_delivery":
+        environment.setdefault("SIGNAL_DELIVERY_RECORDS_URL", servers.databases["finalizer"])
     health = f"http://127.0.0.1:{ports.health(service.number)}"
     links = {"health": health, "metrics": f"{health}/metrics"}
     if service.has_api:

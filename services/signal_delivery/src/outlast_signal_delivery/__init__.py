@@ -1,0 +1,1 @@
+"""Signals to runs: taken in over HTTP, delivered until they are answered."""

@@ -1,0 +1,1 @@
+"""What becomes of a signal, decided without I/O."""
