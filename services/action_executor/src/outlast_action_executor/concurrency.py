@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from outlast.messaging.ports import Received
@@ -21,10 +21,9 @@ class Tasks:
 
     async def begin(self, calls: Calls) -> None:
         """Start them all."""
+        loop = asyncio.get_running_loop()
         for call in calls:
-            task = asyncio.create_task(call)
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._running.add(loop.create_task(self._run(call)))
 
     async def arrivals(self, poll: Poll, wait_seconds: float) -> Sequence[Received]:
         """What the poll brought, once it or a call has ended."""
@@ -61,17 +60,16 @@ class Tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*left, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._wake.set()
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {
-                    "message": "a call ended in an exception of ours",
-                    "exception": task.exception(),
-                    "task": task,
-                }
-            )
+    async def _run(self, call: Awaitable[None]) -> None:
+        task = asyncio.current_task()
+        try:
+            await call
+        except Exception as fault:  # noqa: BLE001 nobody awaits the task
+            said = {"message": "a call ended in an exception of ours", "exception": fault, "task": task}
+            asyncio.get_running_loop().call_exception_handler(said)
+        finally:
+            self._running.discard(task)  # pyright: ignore[reportArgumentType] we run in it
+            self._wake.set()
 
     def _polled(self, _: asyncio.Task[Sequence[Received]]) -> None:
         self._wake.set()

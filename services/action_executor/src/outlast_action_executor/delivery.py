@@ -31,11 +31,13 @@ class Delivery:
         """Whether something said waits for a flush to begin."""
         return bool(self._unacknowledged) and not self._is_flushing
 
-    def send(self, items: Sequence[Item], outgoing: Outgoing) -> None:
-        """Say this for these items, which are done when it is acknowledged. Never raises for the broker."""
-        self._unacknowledged.append((items, outgoing))
+    def send(self, said: Sequence[tuple[Sequence[Item], Outgoing]]) -> None:
+        """Say each for its items, which are done when it is acknowledged. Never raises for the broker."""
+        if not said:
+            return
+        self._unacknowledged += said
         try:
-            self._sink.send([outgoing])
+            self._sink.send([outgoing for _, outgoing in said])
         except TransientError as fault:
             self._must_repeat = True
             log.warning("not_sent", error=str(fault))

@@ -31,7 +31,7 @@ from outlast.clock import Clock
 from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
 from outlast.errors import ContractError, DataRejected, Fenced, TransientError
 from outlast.messaging.dead_letter import dead_letter
-from outlast.messaging.ports import Received, Sink, Source
+from outlast.messaging.ports import Outgoing, Received, Sink, Source
 from outlast.runtime.logging import get_logger
 from outlast_action_executor import inbound, outbound
 from outlast_action_executor.calls import Caller
@@ -247,7 +247,7 @@ class ExecutorLoop:
         self._metrics.buried()
         log.error("dead_lettered", topic=message.topic, partition=message.partition, offset=message.offset,
                   error=str(fault))  # fmt: skip
-        self._delivery.send([item], dead_letter(LOOP, message, fault))
+        self._delivery.send([([item], dead_letter(LOOP, message, fault))])
 
     def _recall_deferred(self) -> None:
         now = self._clock.monotonic()
@@ -267,6 +267,7 @@ class ExecutorLoop:
         except BaseException:
             self._unexamined = asked
             raise
+        said: list[tuple[Sequence[Item], Outgoing]] = []
         for activity, rows in zip(asked, found, strict=True):
             if activity.item.partition.is_lost:
                 continue
@@ -277,7 +278,7 @@ class ExecutorLoop:
             match decide(activity.question(), rows, self._me):
                 case Answer(row):
                     self._metrics.answered()
-                    self._delivery.send([activity.item], outbound.answer(activity, row))
+                    said.append(([activity.item], outbound.answer(activity, row)))
                 case Defer(seconds):
                     self._defer(activity, seconds)
                 case Call(over):
@@ -286,6 +287,7 @@ class ExecutorLoop:
                 case Unknown(over, resolution):
                     activity.over, activity.resolution = over, resolution
                     self._queue_unknown(activity)
+        self._delivery.send(said)
 
     def _defer(self, activity: Activity, seconds: float) -> None:
         self._metrics.deferred()
@@ -323,11 +325,12 @@ class ExecutorLoop:
         if moves:
             self.source.position({move.at: move.next_offset for _, move in moves})
         del self._finished[: len(finished)]
-        for each, is_ours in zip(finished, committed.settled, strict=True):
-            self._settled(each, is_ours)
+        settled = [self._settled(*each) for each in zip(finished, committed.settled, strict=True)]
+        self._delivery.send([each for each in settled if each is not None])
         calls = [
             self._claimed(each, is_ours) for each, is_ours in zip(starting, committed.claimed, strict=True)
         ]
+        self._metrics.claimed(sum(is_ours is True for is_ours in committed.claimed))
         await self._concurrency.begin([call for call in calls if call is not None])
 
     async def _store(self, group: Group) -> Committed:
@@ -370,27 +373,25 @@ class ExecutorLoop:
                 return [suspect]
         return []
 
-    def _settled(self, each: Finished, is_ours: bool) -> None:
+    def _settled(self, each: Finished, is_ours: bool) -> tuple[Sequence[Item], Outgoing] | None:
+        """What to say of a result that is recorded; None if another one is."""
         flight = self._in_flight.pop(each.activity.key)
         together = [flight.activity, *flight.joined]
         if is_ours:
-            self._delivery.send(
-                [activity.item for activity in together],
-                outbound.result(each.activity, each.settlement.result),
-            )
-        else:
-            self._metrics.late(each.activity.asked.action)
-            self._unexamined += together
+            items = [activity.item for activity in together]
+            return items, outbound.result(each.activity, each.settlement.result)
+        self._metrics.late(each.activity.asked.action)
+        self._unexamined += together
+        return None
 
     def _claimed(self, activity: Activity, is_ours: bool | None) -> Coroutine[object, object, None] | None:
         if is_ours:
-            self._metrics.claimed()
             return self._call(activity)
         self._room.release(activity)
         if is_ours is None:
             del self._in_flight[activity.key]
             refused = self._caller.refuse(activity).settlement
-            self._delivery.send([activity.item], outbound.result(activity, refused.result))
+            self._delivery.send([([activity.item], outbound.result(activity, refused.result))])
             return None
         self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
         return None

@@ -1,9 +1,10 @@
 """Every metric of the executor: kind, unit, meaning. Labels are bounded: action types are registered ones."""
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from outlast.contracts.topics import TopicPartition
 from outlast.runtime.logging import get_logger
+from outlast.runtime.tally import Tally
 from outlast_action_executor.ports import Ran
 
 _log = get_logger(__name__)
@@ -21,24 +22,25 @@ class ExecutorMetrics:
         def counter(name: str, meaning: str) -> Counter:
             return Counter(f"outlast_executor_{name}", meaning, registry=registry)
 
-        waits = Histogram("outlast_activity_schedule_to_start_seconds", "From the activity's message to its call",
-                          ["action"], buckets=SECONDS, registry=registry)  # fmt: skip
-        calls = Histogram("outlast_activity_seconds", "Duration of a call", ["action"],
-                          buckets=SECONDS, registry=registry)  # fmt: skip
+        waits = Tally("outlast_activity_schedule_to_start_seconds", "From the activity's message to its call",
+                      "action", SECONDS, registry)  # fmt: skip
+        calls = Tally("outlast_activity_seconds", "Duration of a call", "action", SECONDS, registry)
         ends = Counter("outlast_activities", "Calls that ended, by outcome: success, failed, retryable",
                        ["action", "outcome"], registry=registry)  # fmt: skip
         unknown = Counter("outlast_activities_unknown", "Calls of unknown outcome, by how it was resolved",
                           ["action", "resolved"], registry=registry)  # fmt: skip
         late = Counter("outlast_activities_late", "Results dropped because the claim was resolved before",
                        ["action"], registry=registry)  # fmt: skip
-        self._waits = {name: waits.labels(name) for name in names}
-        self._calls = {name: calls.labels(name) for name in names}
+        self._waits = {name: waits.of(name) for name in names}
+        self._calls = {name: calls.of(name) for name in names}
         self._successes = {name: ends.labels(name, "success") for name in names}
         self._ends, self._unknown, self._late = ends, unknown, late
         self._names = actions
         self._alarms = Counter("outlast_executor_partition_alarms", "What an operator must look at",
                                ["kind"], registry=registry)  # fmt: skip
-        self._in_flight = Gauge("outlast_executor_calls_in_flight", "Calls running now", registry=registry)
+        self._running = 0
+        running = Gauge("outlast_executor_calls_in_flight", "Calls running now", registry=registry)
+        running.set_function(lambda: self._running)
         self._claimed = counter("claims", "Attempts claimed")
         self._deferred = counter("deferred", "Activities put off to the deadline of another's claim")
         self._answered = counter("answers", "Activities answered from the ledger")
@@ -54,13 +56,13 @@ class ExecutorMetrics:
 
     def started(self, action: str, waited_seconds: float) -> None:
         """A call begins, that long after its message was appended."""
-        self._in_flight.inc()
+        self._running += 1
         self._waits[self._label(action)].observe(max(waited_seconds, 0.0))
 
     def ended(self, action: str, ran: Ran, seconds: float) -> None:
         """A call has ended."""
         label = self._label(action)
-        self._in_flight.dec()
+        self._running -= 1
         self._calls[label].observe(seconds)
         if ran.error is None:
             self._successes[label].inc()
@@ -73,9 +75,9 @@ class ExecutorMetrics:
         """A result lost the compare-and-set."""
         self._late.labels(self._label(action)).inc()
 
-    def claimed(self) -> None:
-        """An attempt was claimed."""
-        self._claimed.inc()
+    def claimed(self, count: int) -> None:
+        """Attempts were claimed."""
+        self._claimed.inc(count)
 
     def deferred(self) -> None:
         """An activity was put off."""

@@ -1,6 +1,5 @@
 """Runs one action: its config decoded, its time bounded, its outcome a value."""
 
-import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -11,6 +10,7 @@ from outlast.actions import ActionFailed, ActionOutcome, ActivityCall, Findings,
 from outlast.clock import Clock
 from outlast.contracts.messages import ActionError, RunActivity
 from outlast_action_executor.core.claim import Resolution
+from outlast_action_executor.deadlines import Deadlines
 from outlast_action_executor.ports import Plan, Ran
 from outlast_action_executor.registry import Registered, Registry
 
@@ -30,6 +30,7 @@ class ActionRunner:
         self._outside = outside
         self._findings = findings
         self._clock = clock
+        self._deadlines = Deadlines()
 
     def plan(self, activity: RunActivity) -> Plan:
         """What must be known before it is claimed; a refusal where it cannot be run at all."""
@@ -62,7 +63,7 @@ class ActionRunner:
         seconds = min(activity.timeout_seconds, limits.ACTIVITY_TIMEOUT_SECONDS_MAX)
         resolved = "" if resolution is None else str(Resolution.RETRY)
         try:
-            async with asyncio.timeout(seconds):
+            with self._deadlines.within(seconds):
                 call = self._call(activity, seconds, traceparent)
                 if resolution is Resolution.LOOK_UP:
                     found = await _look_up(registered, plan.config, call)

@@ -30,6 +30,9 @@ SEND_SLICE_SECONDS = 0.05
 QUEUE_MESSAGES_MAX = 200_000
 QUEUE_KILOBYTES_MAX = 256 * 1024
 METADATA_SECONDS_MAX = 5.0
+LINGER_MS = 5.0
+"""Nothing waits for it: what one `send` queued is drained at once, and draining does not linger. While the batch is
+being queued it keeps the client from sending it in many small requests, which cost the broker most."""
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -164,12 +167,13 @@ class KafkaSource:
 class KafkaSink:
     """`ports.Sink` on a broker: idempotent, acknowledged by all in-sync replicas, nothing waits for company.
 
-    One sink belongs to one task: a failed delivery is reported by the next `flush`, whoever calls it. A
-    topic that is gone is created again from contracts/ before `flush` raises.
+    What one `send` queues leaves together, beside the event loop, whether or not `flush` is called. One sink belongs
+    to one task: a failed delivery is reported by the next `flush`, whoever calls it. A topic that is gone is created
+    again from contracts/ before `flush` raises.
     """
 
     def __init__(
-        self, bootstrap: str, client_id: str, *, compression: str = "none", linger_ms: float = 0
+        self, bootstrap: str, client_id: str, *, compression: str = "none", linger_ms: float = LINGER_MS
     ) -> None:
         self._bootstrap = bootstrap
         self._settings: dict[str, object] = {
@@ -197,6 +201,7 @@ class KafkaSink:
         self._partition_counts: dict[str, int] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{client_id}")
         self._producer = Producer(self._settings)
+        self._draining: Future[None] | None = None
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """As the port says. LimitExceeded, with nothing queued, if one of them is too large for our topics.
@@ -211,12 +216,16 @@ class KafkaSink:
         for message in messages:
             self._produce(message)
         self._producer.poll(0)
+        if messages and (self._draining is None or self._draining.done()):
+            self._draining = self._thread.submit(self._drain)
 
     async def flush(self) -> None:
         """As the port says; ends after `MESSAGE_TIMEOUT_MS` at the latest."""
         producer = self._producer
         producer.poll(0)
-        if len(producer):
+        if self._draining is not None and not self._draining.done():
+            await asyncio.shield(asyncio.wrap_future(self._draining))
+        if len(producer):  # what was sent while an earlier draining ended
             await asyncio.get_running_loop().run_in_executor(self._thread, self._drain)
         if not (self._failures or self._is_fatal):
             return
