@@ -15,4 +15,10 @@ POINTS: tuple[tuple[str, str], ...] = (
     ("finalizer", "before_commit"),
     ("finalizer", "after_commit"),
     ("finalizer", "after_send"),
+    ("timer_scheduler", "before_commit"),
+    ("timer_scheduler", "after_commit"),
+    ("timer_scheduler", "after_send"),
+    ("signal_delivery", "before_commit"),
+    ("signal_delivery", "after_commit"),
+    ("signal_delivery", "after_send"),
 )

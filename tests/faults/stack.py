@@ -18,12 +18,14 @@ from confluent_kafka import Producer
 
 from outlast_local import down, status, up
 from tests.faults.receiver import Receiver
+from tests.faults.signaller import Signaller
 
 COMPANY = "faults"
 PRODUCER = "faults"
-RUNBOOK = "three-posts"
-SERVICES = ("trigger_matcher", "engine", "action_executor", "finalizer")
-EVERYTHING = ("platform", "control_plane", *SERVICES, "kafka", "postgres")
+RUNBOOK = "posts-and-waits"
+SERVICES = ("trigger_matcher", "engine", "action_executor", "finalizer", "timer_scheduler", "signal_delivery")
+EVERYTHING: tuple[str, ...] = ("platform", "control_plane", *SERVICES, "kafka", "postgres")
+SIGNAL = "approved"
 INJECT = str(Path(__file__).parent / "inject")
 READY_SECONDS = 90.0
 
@@ -70,6 +72,9 @@ class Stack:
         self.producer = Producer(
             {"bootstrap.servers": running.kafka_bootstrap, "enable.idempotence": True, "log_level": 2}
         )
+        self.signaller = Signaller(
+            running.processes["signal_delivery"].links["api"], running.admin_key, COMPANY, SIGNAL
+        )
         self._prepare()
 
     def _prepare(self) -> None:
@@ -81,7 +86,13 @@ class Stack:
             "name": RUNBOOK,
             "active": True,
             "rules": [{"event": "scan_finished"}],
-            "actions": [{**action, "id": name} for name in ("first", "second", "third")],
+            "actions": [
+                {**action, "id": "first"},
+                {"id": "nap", "type": "sleep", "config": {"duration": "1s"}},
+                {**action, "id": "second"},
+                {"id": "gate", "type": "await_signal", "config": {"signal": SIGNAL, "key": "{{ event.id }}"}},
+                {**action, "id": "third"},
+            ],
         }
         self._put(f"/companies/{COMPANY}", {"name": "Faults"})
         self._put(f"/producers/{PRODUCER}", {"companies": [COMPANY]})
@@ -118,6 +129,7 @@ class Stack:
                 f"platform.{PRODUCER}.events", json.dumps(envelope).encode(), key=event_id.encode()
             )
             self.sent.append(event_id)
+            self.signaller.send(event_id)
             self.producer.poll(0)
             if per_second:
                 time.sleep(max(0.0, began + (number + 1) / per_second - time.monotonic()))
@@ -213,6 +225,7 @@ class Stack:
         finally:
             await connection.close()
         outcome = Outcome(events=len(self.sent), kills=self.kills)
+        outcome.faults += self.signaller.faults(self.sent)
         by_event = Counter(run["event_id"] for run in runs)
         outcome.lost = sum(by_event[event] == 0 for event in self.sent)
         outcome.faults += [
@@ -243,7 +256,7 @@ class Stack:
             if row["type"].startswith(("activity_completed", "activity_failed")):
                 event = json.loads(row["data"])
                 key = f"{execution_id}:{event['activity_id']}:main"
-                outcomes[key] += 1
+                outcomes[f"{key} attempt {event['attempt']}"] += 1
                 if event.get("resolved"):
                     resolved.add(key)
         outcome.faults += [f"{key} has {count} outcomes" for key, count in outcomes.items() if count != 1]
@@ -254,6 +267,7 @@ class Stack:
 
     def close(self) -> None:
         """Take it down."""
+        self.signaller.close()
         self.receiver.close()
         self.api.close()
         down(run_dir=self.folder / "run")

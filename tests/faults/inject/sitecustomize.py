@@ -78,19 +78,33 @@ def arm(control: dict, fired: str) -> None:
             case "after_commit":
                 after(PostgresLedger, "commit", lambda args: bool(args[1].settlements))
         return
-    if service == "trigger_matcher":
-        from outlast_trigger_matcher.store import PostgresMatcherStore
-
-        owner, name = PostgresMatcherStore, "commit_lanes" if point.startswith("lanes_") else "commit_intake"
-    elif service == "engine":
-        from outlast_engine.store import PostgresEngineStore
-
-        owner, name = PostgresEngineStore, "commit"
-    else:
-        from outlast_finalizer.store import PostgresFinalizerStore
-
-        owner, name = PostgresFinalizerStore, "commit"
+    owner, name = store_of(service, point)
     (before if point.endswith("before_commit") else after)(owner, name)
+
+
+def store_of(service: str, point: str) -> tuple[type, str]:
+    """The class and the method that commit a batch of this service."""
+    match service:
+        case "trigger_matcher":
+            from outlast_trigger_matcher.store import PostgresMatcherStore
+
+            return PostgresMatcherStore, "commit_lanes" if point.startswith("lanes_") else "commit_intake"
+        case "engine":
+            from outlast_engine.store import PostgresEngineStore
+
+            return PostgresEngineStore, "commit"
+        case "timer_scheduler":
+            from outlast_timer_scheduler.store import PostgresTimerStore
+
+            return PostgresTimerStore, "commit"
+        case "signal_delivery":
+            from outlast_signal_delivery.store import PostgresSignalStore
+
+            return PostgresSignalStore, "commit"
+        case _:
+            from outlast_finalizer.store import PostgresFinalizerStore
+
+            return PostgresFinalizerStore, "commit"
 
 
 def main() -> None:
