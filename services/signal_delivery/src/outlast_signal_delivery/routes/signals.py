@@ -168,16 +168,12 @@ def _payload(value: object) -> Raw:
 
 def _is_deeper(value: object, depth_max: int) -> bool:
     level = [value]
-    for _ in range(depth_max + 1):
-        level = [
-            child
-            for each in level
-            if isinstance(each, dict | list)
-            for child in (each.values() if isinstance(each, dict) else each)
-        ]
+    for _ in range(depth_max):
+        level = [each for each in level if isinstance(each, dict | list)]
         if not level:
             return False
-    return True
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 async def _need_same(services: Services, name: str, asked: SignalRequest) -> None:
