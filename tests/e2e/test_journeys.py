@@ -2,177 +2,28 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx
 import pytest
 from confluent_kafka import Producer
+from tests.e2e.conftest import SAMPLE_SECONDS_MAX
+from tests.e2e.journeys import WAIT_SECONDS_MAX, System, event, eventually, runbook
 
 from outlast.contracts.topics import DEFINITIONS
 from outlast.messaging.compacted import CompactedReader
 from outlast.messaging.ports import Received
 from outlast.messaging.topics import TopicAdmin
-from outlast_cli.sample import allow_receiver, choose_receiver, receiver_log
-from outlast_local import Running, down, up
 from outlast_local.kafka import tool_command
-from outlast_local.layout import RunFolder, project_folder
-
-T = TypeVar("T")
+from outlast_local.layout import project_folder
 
 SAMPLES = project_folder() / "samples"
 CONTRACTS = project_folder() / "contracts"
-WAIT_SECONDS_MAX = 60.0
-SAMPLE_SECONDS_MAX = 240.0
+SLEEPER, ASKER = "escalate-critical-scans", "ask-before-rotating-keys"
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("journeys")]
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one command went."""
-
-    status: int
-    out: str
-    error: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class System:
-    """The whole system and the command, as one of its identities."""
-
-    folder: RunFolder
-    running: Running
-    receiver: str
-
-    def outlast(
-        self,
-        *arguments: str,
-        profile: str = "acme",
-        key: str = "",
-        text: str | bytes = b"",
-        seconds: float = 60,
-    ) -> Result:
-        """Run the command as a person would."""
-        who = ["--key", key] if key else ["--profile", profile]
-        done = subprocess.run(
-            [sys.executable, "-m", "outlast_cli", *([] if arguments[0] == "up" else who), *arguments],
-            input=text.encode() if isinstance(text, str) else text,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            env=os.environ | {"OUTLAST_RUN_DIR": str(self.folder.root), "COLUMNS": "200"},
-        )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def apply(self, folder: Path, source: str, profile: str = "acme") -> None:
-        """Save a runbook and switch it on."""
-        path = folder / "runbook.yaml"
-        path.write_text(source)
-        before = self.runbooks_known()
-        done = self.outlast("runbook", "apply", str(path), "--yes", "--activate", profile=profile)
-        assert done.status == 0, done.error
-        eventually(lambda: self.runbooks_known() > before, "the matcher to know one more runbook")
-
-    def runbooks_known(self) -> float:
-        """How many runbooks the matcher knows; an event that comes before its runbook fires nothing."""
-        metrics = self.running.processes["trigger_matcher"].links["metrics"]
-        text = httpx.get(metrics, trust_env=False, timeout=10).text
-        found = re.search(r"^outlast_runbooks_known ([\d.e+]+)$", text, re.MULTILINE)
-        assert found, "expected the matcher's metric of known runbooks"
-        return float(found[1])
-
-    def runs(self, runbook: str, profile: str = "acme") -> list[dict[str, Any]]:
-        """The newest runs of a runbook."""
-        return self.outlast("run", "list", "--runbook", runbook, "--json", profile=profile).json["items"]
-
-    def run_of(self, runbook: str, event_id: str, profile: str = "acme") -> dict[str, Any]:
-        """The finished run that an event caused."""
-
-        def found() -> dict[str, Any] | None:
-            runs = [run for run in self.runs(runbook, profile) if run["event"]["id"] == event_id]
-            return runs[0] if runs and runs[0]["finished_at"] else None
-
-        return eventually(found, f"a finished run of {runbook} for {event_id}")
-
-    def received(self) -> list[dict[str, Any]]:
-        """What the receiver got."""
-        return [json.loads(line) for line in receiver_log(self.folder).read_text().splitlines()]
-
-
-def eventually(ask: Callable[[], T | None], what: str, seconds: float = WAIT_SECONDS_MAX) -> T:
-    """The first answer that is something; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"expected {what} within {seconds:.0f} s"
-        time.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[System]:
-    """One system for all journeys, with the samples in it."""
-    root = Path(tempfile.mkdtemp(prefix="outlast-journeys-"))
-    root.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
-    folder = RunFolder(root)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.endswith("_DATABASE_URL") or n == "KAFKA_BOOTSTRAP_SERVERS"]:
-            patch.delenv(name)
-        for name in ("OUTLAST_API_URL", "OUTLAST_API_KEY", "OUTLAST_COMPANY", "OUTLAST_EGRESS_ALLOW"):
-            patch.delenv(name, raising=False)
-        receiver = choose_receiver(folder)
-        patch.setenv("OUTLAST_EGRESS_ALLOW", "")
-        patch.setenv("PMAP_RUNBOOK_ENGINE", "workflow")
-        allow_receiver(receiver)
-        try:
-            running = up(run_dir=root, owner_pid=os.getpid())
-            made = System(folder, running, receiver)
-            done = made.outlast("up", "--sample", seconds=SAMPLE_SECONDS_MAX)
-            assert done.status == 0, done.error
-            (root / "first.txt").write_text(done.out)
-            yield made
-        finally:
-            down(run_dir=root)
-            shutil.rmtree(root, ignore_errors=True)
-
-
-RUNBOOK = """\
-name: {name}
-rules: [{{event: {event}{condition}}}]
-actions:
-{actions}
-"""
-
-
-def runbook(name: str, actions: str, event: str = "finding_created", condition: str = "") -> str:
-    indented = "\n".join(f"  {line}" for line in actions.strip().splitlines())
-    return RUNBOOK.format(name=name, event=event, actions=indented, condition=condition)
-
-
-def event(event_id: str, **changes: object) -> dict[str, Any]:
-    return {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": "journeys",
-        "type": "finding_created",
-        "companyid": "acme",
-        "data": {"finding_id": "F-1", "severity": "critical", "title": "from outside"},
-    } | changes
 
 
 # ---- make run
@@ -186,7 +37,13 @@ def test_the_sample_ends_with_a_table_of_runs_that_the_reports_caused(system: Sy
     page = system.outlast("run", "list", "--limit", "200", "--json").json
     assert set(page) == {"items", "next"}
     of_samples = [run for run in page["items"] if run["runbook"] in samples]
-    assert {run["status"] for run in of_samples} == {"success"}
+    statuses = {
+        run["status"] for run in of_samples if run["runbook"] not in {SLEEPER, ASKER} or run["finished_at"]
+    }
+    assert statuses == {"success"}
+    asking = [run for run in of_samples if run["runbook"] == ASKER]
+    assert {wait["signal"] for run in asking for wait in run["waits"]} == {"approved"}
+    assert f"outlast signal approved --run {asking[0]['id']}" in table
     assert {run["runbook"] for run in of_samples} == samples
     tickets = [call for call in system.received() if call["path"] == "/tickets"]
     assert len(tickets) == len({call["headers"]["idempotency-key"] for call in tickets}) > 0

@@ -83,7 +83,7 @@ def test_run_list_says_what_waits_for_what_and_for_how_long(
     server["GET /executions"] = lambda _: httpx.Response(200, json={"items": items, "next": None})
     shown = run("run", "list").stdout
     for text in (
-        "signal approved (F-1), gives up in 3 d", "sleep nap, goes on in 3 d", "attempt 2 of call now",
+        "signal approved (F-1), times out in 3 d", "sleep nap, goes on in 3 d", "attempt 2 of call now",
     ):  # fmt: skip
         assert text in shown
 

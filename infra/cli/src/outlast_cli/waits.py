@@ -21,7 +21,7 @@ def remaining(instant: str | None, now: datetime | None = None) -> str:
 
 
 def in_short(waits: Iterable[Mapping[str, Any]], now: datetime | None = None) -> str:
-    """One cell of a table: `signal approved (F-1), gives up in 71 h`."""
+    """One cell of a table: `signal approved (F-1), times out in 3 d`."""
     return "; ".join(_short(wait, now) for wait in waits)
 
 
@@ -31,7 +31,7 @@ def _short(wait: Mapping[str, Any], now: datetime | None) -> str:
         case "signal":
             key = f" ({wait['key']})" if wait.get("key") else ""
             return printable(f"signal {wait.get('signal', '?')}{key}") + (
-                f", gives up {left}" if left else ""
+                f", times out {left}" if left else ""
             )
         case "retry":
             return f"attempt {wait.get('attempt', '?')} of {wait.get('activity_id', '?')} {left}"

@@ -67,7 +67,8 @@ def _show_sample(folder: RunFolder, running: Running, receiver: str, tell: sampl
     changes = sample.import_reports(client, samples, tell)
     runs, is_complete = sample.await_runs(client, changes > 0 and known == 0, known, tell)
     click.echo()
-    print_runs(runs[:SHOWN_RUNS_MAX])
+    waiting_first = sorted(runs, key=lambda run: run["status"] != "waiting")
+    print_runs(waiting_first[:SHOWN_RUNS_MAX])
     if len(runs) > SHOWN_RUNS_MAX:
         click.echo(f"… {len(runs) - SHOWN_RUNS_MAX} more: outlast run list", err=True)
     if not is_complete:

@@ -117,7 +117,7 @@ def _told(kind: str, data: dict[str, Any], timer: dict[str, Any]) -> tuple[str, 
         case "activity_skipped":
             return step, "skipped", str(data.get("reason", ""))
         case "timer_started":
-            word = {"sleep": "sleeps", "retry": "tries again", "timeout": "gives up"}
+            word = {"sleep": "sleeps", "retry": "tries again", "timeout": "times out"}
             until = data["fire_at"]
             said = f"{word.get(str(data['purpose']), data['purpose'])} {remaining(until)} ({until})"
             return step, "waiting", said
