@@ -99,6 +99,13 @@ def test_each_services_partition_table_is_the_one_of_the_fence() -> None:
     from outlast.db.fence import PARTITIONS_DDL
 
     body = " ".join(PARTITIONS_DDL.split("(", 1)[1].split())
-    for service in ("engine", "finalizer", "trigger_matcher", "action_executor", "timer_scheduler", "signal_delivery"):
+    for service in (
+        "engine",
+        "finalizer",
+        "trigger_matcher",
+        "action_executor",
+        "timer_scheduler",
+        "signal_delivery",
+    ):
         (migration,) = (ROOT / "services" / service).glob("src/*/migrations/0001_pre_*.sql")
         assert body in " ".join(migration.read_text().split()), service

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.gauge import Gauge
 from tests.bench.latency import EVENTS_PER_SECOND, SECONDS, Latencies, Pace, median, percentile
 from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
 from tests.bench.processes import cpu_by_process, line
@@ -80,9 +81,11 @@ def measure(name: str, on: Bench) -> None:
             bares.append(run_bare(on.system, on.dsn))
             said += f" bare {bares[-1].rate:.0f}/s {bares[-1].cpu_per_thousand:.2f} CPU-s/1000;"
         before = cpu_by_process(on.folder)
-        ours.append(storm.run(on.findings))
+        with Gauge() as gauge:
+            ours.append(storm.run(on.findings))
         after = cpu_by_process(on.folder)
-        print(f"{said} ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000", flush=True)
+        said += f" ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000"
+        print(f"{said} on a machine of slowness {gauge.slowness:.2f}", flush=True)
         print(f"{name} round {number + 1} by process: {line(before, after, len(on.findings))}", flush=True)
     storm.close()
     if on.is_alone:

@@ -56,6 +56,19 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True):
         """An event is known by (company, source, id)."""
         return (self.company_id, self.reference.source, self.reference.id)
 
+    def plain(self, finding: Raw | None = None, asset: Raw | None = None) -> dict[str, object]:
+        """What decoding `payload(finding, asset)` gives, for conditions to read, without encoding it first."""
+        reference = self.reference
+        event = {"type": reference.type, "id": reference.id, "source": reference.source,
+                 "time": msgspec.to_builtins(reference.time), "subject": reference.subject,
+                 "data": msgspec.json.decode(self.data)}  # fmt: skip
+        plain: dict[str, object] = {"event": event, "company": {"id": self.company_id}}
+        if finding is not None:
+            plain["finding"] = msgspec.json.decode(finding)
+        if asset is not None:
+            plain["asset"] = msgspec.json.decode(asset)
+        return plain
+
     def payload(self, finding: Raw | None = None, asset: Raw | None = None) -> bytes:
         """The payload, with what was looked up laid in; LimitExceeded's sibling ContractError when too large."""
         encoded = msgspec.json.encode(

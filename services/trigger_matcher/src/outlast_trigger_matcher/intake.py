@@ -2,9 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
-import msgspec
 from msgspec import Raw
 
 from outlast import ids
@@ -111,7 +109,7 @@ class IntakeWork:
         for event in events:
             if not (event.finding_id or event.asset_id):
                 continue
-            plain = cast("dict[str, object]", msgspec.json.decode(event.payload()))
+            plain = event.plain()
             if self._runbooks.index.needs_lookup(event.company_id, event.reference.type, plain):
                 want = Wanted(event.company_id, event.finding_id, event.asset_id)
                 wanted.setdefault(want, []).append(event)
@@ -125,8 +123,8 @@ class IntakeWork:
         }
 
     def _dispatch(self, event: DomainEvent, found: Found | None, intake: Intake, turn: Turn) -> None:
-        payload = event.payload() if found is None else event.payload(found.finding, found.asset)
-        enriched = cast("dict[str, object]", msgspec.json.decode(payload))
+        parts = (None, None) if found is None else (found.finding, found.asset)
+        payload, enriched = event.payload(*parts), event.plain(*parts)
         index = self._runbooks.index
         fired = index.match(event.company_id, event.reference.type, enriched, event.reference.time)
         intake.events.append(

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import msgspec
+
 from outlast.clock import from_milliseconds
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import Unknown
@@ -17,6 +19,16 @@ from outlast_trigger_matcher.outbound import probe_message, start_message
 from outlast_trigger_matcher.store import LanesStore
 
 EPOCH = datetime.fromtimestamp(0, UTC)
+UNKNOWN = "unknown.v1"
+
+
+class _Kind(msgspec.Struct):
+    """As much of a lifecycle message as is read of those that are the finalizer's: they bring whole payloads."""
+
+    type: str
+
+
+_kind: codec.Decoder[_Kind] = codec.Decoder(_Kind)
 
 
 @dataclass(slots=True)
@@ -41,6 +53,8 @@ class LanesWork:
                 if received.topic == topics.RECORDED:
                     closing.closed += codec.recorded.decode(received.value).executions
                     closing.at = max(closing.at, from_milliseconds(received.timestamp_ms))
+                    continue
+                if _kind.decode(received.value).type != UNKNOWN:
                     continue
                 message = codec.lifecycle.decode(received.value)
             except ContractError as fault:
