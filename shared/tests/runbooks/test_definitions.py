@@ -229,6 +229,8 @@ def test_all_faults_are_named_at_once() -> None:
         (with_action(type="sleep", config={"duration": "soon"}), "actions[0].config.duration"),
         (with_action(type="sleep", config={"duration": "-5m"}), "actions[0].config.duration"),
         (with_action(type="sleep", config={"duration": "1w"}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": "367d"}), "actions[0].config.duration"),
+        (with_action(type="sleep", config={"duration": "999999999999999d"}), "actions[0].config.duration"),
         (with_action(type="sleep", config={"duration": 30}), "actions[0].config.duration"),
         (with_action(type="sleep", config={"duration": "5m", "until": "noon"}), "actions[0].config"),
         (with_action(type="await_signal"), "actions[0].config"),

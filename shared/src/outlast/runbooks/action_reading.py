@@ -3,13 +3,15 @@
 import re
 from datetime import timedelta
 
-from outlast.limits import ACTIONS_MAX, ACTIVITY_TIMEOUT_SECONDS_MAX, BRANCH_DEPTH_MAX
-from outlast.runbooks.catalogue import BRANCH_TYPE, ActionKind, Catalogue
+from outlast.limits import ACTIONS_MAX, ACTIVITY_TIMEOUT_SECONDS_MAX, BRANCH_DEPTH_MAX, WAIT_SECONDS_MAX
+from outlast.runbooks.catalogue import BRANCH_TYPE, WAITING_TYPES, ActionKind, Catalogue
 from outlast.runbooks.choices import Choice, read_choice
 from outlast.runbooks.definition import Action, Branch, OnUnknown, Retry, Step, generated_id
 from outlast.runbooks.documents import Json, kind_of
+from outlast.runbooks.durations import parse_duration
 from outlast.runbooks.faults import DefinitionFault, element, member
 from outlast.runbooks.fields import FieldReader
+from outlast.runbooks.placeholders import has_placeholder
 from outlast.runbooks.schemas import schema_faults, with_placeholder_defaults
 from outlast.runbooks.templates import TemplateValue
 from outlast.runbooks.trees import suggestion
@@ -22,6 +24,7 @@ _ON_UNKNOWN: tuple[OnUnknown, ...] = ("retry", "fail")
 _ID = re.compile("[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _NAME_CHARACTERS_MAX = 200
 _SECOND = timedelta(seconds=1)
+_WAIT_MAX = timedelta(seconds=WAIT_SECONDS_MAX)
 _BACKOFF_MAX = timedelta(days=1)
 _ATTEMPTS_MAX = 20
 
@@ -138,7 +141,22 @@ class ActionReader:
         value = TemplateValue(config, at, self._faults)
         if kind is not None and len(self._faults) == before:
             self._faults.extend(schema_faults(config, kind.config_schema, at))
+            if kind.type in WAITING_TYPES and len(self._faults) == before:
+                self._check_wait(config, at)
         return value
+
+    def _check_wait(self, config: dict[str, Json], at: str) -> None:
+        """A wait that is written out is bounded here; one that is rendered, when it is."""
+        for name in ("duration", "timeout"):
+            text = config.get(name)
+            if not isinstance(text, str) or has_placeholder(text):
+                continue
+            try:
+                is_too_long = parse_duration(text) > _WAIT_MAX
+            except ValueError:  # more days than there are
+                is_too_long = True
+            if is_too_long:
+                self._fault(member(at, name), f'expected at most {_WAIT_MAX.days}d, got "{text[:40]}"')
 
     def _id(self, fields: FieldReader, at: str, default_id: str) -> str:
         step_id = fields.text("id", default_id, _NAME_CHARACTERS_MAX)

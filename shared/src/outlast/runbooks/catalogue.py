@@ -69,6 +69,7 @@ AWAIT_SIGNAL: Final = ActionKind(
 )
 DECIDED: Final = (RESOLVE_OWNER, SLEEP, AWAIT_SIGNAL)
 """What the interpreter decides: in every catalogue."""
+WAITING_TYPES: Final = (SLEEP.type, AWAIT_SIGNAL.type)
 BRANCH_TYPE: Final = "when"
 
 
