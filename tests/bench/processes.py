@@ -6,7 +6,7 @@ the receiver's and other people's: on a machine that is shared, compare these li
 """
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,15 +16,15 @@ import psutil
 from outlast_local import status
 
 
-def cpu_by_process(folder: Path) -> Counter[str]:
+def cpu_by_process(folder: Path) -> dict[str, float]:
     """CPU-seconds of every process of the system in this run folder since it began."""
     state = status(run_dir=folder)
-    spent = Counter({"driver": _seconds(psutil.Process())})
+    spent = defaultdict[str, float](float, driver=_seconds(psutil.Process()))
     for name, process in state.processes.items():
         if process.pid is None:
             continue
         if name == "postgres":
-            spent.update(_of_postgres(process.pid, asyncio.run(_applications(state.postgres_dsn))))
+            spent |= _of_postgres(process.pid, asyncio.run(_applications(state.postgres_dsn)))
         else:
             spent[name] += _seconds(psutil.Process(process.pid))
     return spent
@@ -47,10 +47,11 @@ async def _applications(dsn: str) -> dict[int, str]:
     return {row["pid"]: row["application_name"].removeprefix("outlast_") for row in rows}
 
 
-def _of_postgres(postmaster: int, applications: Mapping[int, str]) -> Counter[str]:
+def _of_postgres(postmaster: int, applications: Mapping[int, str]) -> dict[str, float]:
     server = psutil.Process(postmaster)
     ended = server.cpu_times()
-    spent = Counter({"postgres": _seconds(server) + ended.children_user + ended.children_system})
+    own = _seconds(server) + ended.children_user + ended.children_system
+    spent = defaultdict[str, float](float, postgres=own)
     for child in server.children():
         application = applications.get(child.pid, "")
         try:
