@@ -232,7 +232,8 @@ class MemorySignalStore:
         asked = signal.request
         return Sending(
             name, execution_id, self.targets[name, execution_id].attempts, asked.company_id, asked.signal_id,
-            asked.name, bytes(asked.payload), asked.sent_by, asked.sent_at, signal.bucket, signal.traceparent,
+            asked.name, asked.key, bytes(asked.payload), asked.sent_by, asked.sent_at, signal.bucket,
+            signal.traceparent,
         )  # fmt: skip
 
 

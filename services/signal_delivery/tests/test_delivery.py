@@ -98,6 +98,7 @@ async def test_a_key_reaches_all_that_wait_and_a_late_one_too(world: World) -> N
     world.wait(execution(5), started=5)
     await world.turns()
     assert sorted(world.said()) == sorted([("s1", A), ("s1", B), ("s1", execution(4))])
+    assert {each.key for each in world.delivered()} == {"F-1"}
 
 
 async def test_a_run_that_left_before_gets_nothing(world: World) -> None:

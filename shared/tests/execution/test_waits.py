@@ -147,6 +147,25 @@ def test_a_signal_of_another_name_is_kept_and_wakes_nobody() -> None:
     assert spec.state.signals["s-1"].consumed_by == ""
 
 
+def test_what_was_sent_with_a_key_is_for_the_step_that_waits_with_it_and_for_no_other() -> None:
+    spec = started(gate("first", key="f-1"), gate("second", key="f-2"), gate("third", key="f-1"))
+    spec.signal("approved", "s-1", key="f-1")
+    spec.signal(
+        "approved", "s-2", key="f-1"
+    )  # a second approval of the first finding approves no second finding
+    assert spec.state.steps["second"].status == "waiting"
+    assert spec.signal("approved", "s-3", key="f-2") != []
+    assert [each.consumed_by for each in spec.state.signals.values()] == ["first", "third", "second"]
+
+
+def test_what_was_sent_to_the_run_itself_is_for_whatever_step_waits_for_its_name() -> None:
+    spec = started(gate("first", key="f-1"), gate("second"))
+    spec.signal("approved", "s-1", key="f-9")
+    spec.signal("approved", "s-2")
+    spec.signal("approved", "s-3")
+    assert [each.consumed_by for each in spec.state.signals.values()] == ["", "first", "second"]
+
+
 def test_another_companys_signal_finds_no_run() -> None:
     spec = started(gate())
     assert spec.signal("approved", company_id="globex") == Rejection("unknown_execution")

@@ -20,6 +20,7 @@ def deliver(sending: Sending) -> Outgoing:
         payload=Raw(sending.payload),
         sent_by=sending.sent_by,
         sent_at=sending.sent_at,
+        key=sending.key,
     )
     partition = ids.engine_partition(sending.execution_id)
     headers = trace_headers(sending.traceparent)

@@ -66,7 +66,7 @@ with chosen as (
     where t.delivery_id = c.delivery_id and t.execution_id = c.execution_id
     returning t.delivery_id, t.execution_id, t.attempts
 )
-select sent.delivery_id, sent.execution_id, sent.attempts, d.company_id, d.signal_id, d.name, d.payload, d.sent_by,
+select sent.delivery_id, sent.execution_id, sent.attempts, d.company_id, d.signal_id, d.name, d.key, d.payload, d.sent_by,
     d.sent_at, d.bucket, d.traceparent
 from sent join deliveries d using (delivery_id) order by d.sent_at, sent.delivery_id, sent.execution_id;
 
@@ -114,7 +114,7 @@ update deliveries set closed_at = $2 where closed_at is null and delivery_id = a
 
 -- name: open_targets
 -- What has no answer yet, of these signals or to these runs.
-select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.payload, d.sent_by, d.sent_at,
+select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.key, d.payload, d.sent_by, d.sent_at,
     d.bucket, d.traceparent
 from targets t join deliveries d using (delivery_id)
 where t.due_at is not null and (t.delivery_id = any($1::uuid[]) or t.execution_id = any($2::uuid[]))
@@ -122,7 +122,7 @@ order by d.sent_at, t.delivery_id, t.execution_id;
 
 -- name: due_targets
 -- What is to be sent again now, of the partitions that the caller owns.
-select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.payload, d.sent_by, d.sent_at,
+select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.key, d.payload, d.sent_by, d.sent_at,
     d.bucket, d.traceparent
 from targets t join deliveries d using (delivery_id)
 where t.due_at <= $1 and t.bucket % $2 = any($3::int[]) and d.expires_at > $1

@@ -38,6 +38,7 @@ class Sending(NamedTuple):
     company_id: str
     signal_id: str
     name: str
+    key: str
     payload: bytes
     sent_by: str
     sent_at: datetime
@@ -332,8 +333,8 @@ def _sendings(rows: Sequence[asyncpg.Record]) -> list[Sending]:
     return [
         Sending(
             str(row["delivery_id"]), str(row["execution_id"]), row["attempts"], row["company_id"],
-            row["signal_id"], row["name"], row["payload"], row["sent_by"], row["sent_at"], row["bucket"],
-            row["traceparent"],
+            row["signal_id"], row["name"], row["key"] or "", row["payload"], row["sent_by"], row["sent_at"],
+            row["bucket"], row["traceparent"],
         )
         for row in rows
     ]  # fmt: skip

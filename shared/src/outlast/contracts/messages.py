@@ -120,6 +120,8 @@ class DeliverSignal(Message, frozen=True, kw_only=True, tag="deliver_signal.v1")
     sent_by: str
     """Who sent it: an identity's name."""
     sent_at: datetime
+    key: str = ""
+    """The correlation key it was sent with: for a step that waits with this key. "" for any step of the run."""
 
 
 InboxMessage: TypeAlias = Start | ActivityResult | Recorded | Probe | TimerDue | DeliverSignal

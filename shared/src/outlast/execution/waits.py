@@ -78,7 +78,7 @@ def begin_await(turn: Turn, action: Action, config: dict[str, Json]) -> None:
             on_timeout=str(on_timeout),
         )
     )
-    early = next((each for each in turn.state.signals.values() if _suits(each, signal)), None)
+    early = next((each for each in turn.state.signals.values() if _suits(each, signal, key)), None)
     if early is not None:
         _consume(turn, turn.state.steps[action.id], early)
         return
@@ -147,11 +147,14 @@ def receive(turn: Turn, message: DeliverSignal) -> bool:
             payload=message.payload,
             sent_by=message.sent_by,
             sent_at=message.sent_at,
+            key=message.key,
         )
     )
+    signal = turn.state.signals[message.signal_id]
     for step in turn.state.steps.values():
-        if step.status is StepStatus.WAITING and step.awaited and step.awaited.signal == message.name:
-            _consume(turn, step, turn.state.signals[message.signal_id])
+        awaited = step.awaited
+        if step.status is StepStatus.WAITING and awaited and _suits(signal, awaited.signal, awaited.key):
+            _consume(turn, step, signal)
             return True
     return False
 
@@ -172,8 +175,10 @@ def _consume(turn: Turn, step: Step, signal: Signal) -> None:
     turn.end_wait(step, output)
 
 
-def _suits(signal: Signal, name: str) -> bool:
-    return not signal.consumed_by and signal.event.name == name
+def _suits(signal: Signal, name: str, key: str) -> bool:
+    """Whether a wait for this name with this key may have it; what was sent with a key is for that key alone."""
+    event = signal.event
+    return not signal.consumed_by and event.name == name and event.key in ("", key)
 
 
 # ---- what a run waits for --------------------------------------------------------------------------------------

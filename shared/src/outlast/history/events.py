@@ -125,6 +125,8 @@ class SignalReceived(HistoryEvent, frozen=True, kw_only=True, tag="signal_receiv
     payload: Raw
     sent_by: str
     sent_at: datetime
+    key: str = ""
+    """The correlation key it was sent with; "" if it was sent to the run itself."""
 
 
 class SignalConsumed(HistoryEvent, frozen=True, kw_only=True, tag="signal_consumed.v1"):

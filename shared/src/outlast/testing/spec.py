@@ -120,7 +120,12 @@ class Spec:
         return self.when(TimerDue(execution_id=EXECUTION, timer_id=timer_id, fire_at=fire_at))
 
     def signal(
-        self, name: str, signal_id: str = "s-1", payload: Json = None, company_id: str = "acme"
+        self,
+        name: str,
+        signal_id: str = "s-1",
+        payload: Json = None,
+        company_id: str = "acme",
+        key: str = "",
     ) -> Decision:
         """Somebody sends a signal to the run."""
         return self.when(
@@ -132,6 +137,7 @@ class Spec:
                 payload=Raw(msgspec.json.encode(payload)),
                 sent_by="ana",
                 sent_at=self.now,
+                key=key,
             )
         )
 

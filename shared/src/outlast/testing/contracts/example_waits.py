@@ -61,6 +61,7 @@ def _signal_messages() -> Iterator[tuple[str, messages.Message]]:
     )
     yield "with_payload", deliver
     yield "without_payload", msgspec.structs.replace(deliver, payload=Raw(b"null"))
+    yield "with_key", msgspec.structs.replace(deliver, key="finding/F-1042")
     yield (
         "by_key",
         messages.Subscribe(
@@ -162,6 +163,7 @@ def waiting_history() -> Iterator[tuple[str, events.HistoryEvent]]:
     )
     yield "with_payload", received
     yield "without_payload", msgspec.structs.replace(received, payload=Raw(b"null"))
+    yield "with_key", msgspec.structs.replace(received, key="finding/F-1042")
     yield "approved", events.SignalConsumed(signal_id=SIGNAL, activity_id="approval")
     yield (
         "second_attempt",
