@@ -83,6 +83,8 @@ def test_a_service_is_built_from_its_own_dockerfile_and_what_that_copies(service
     assert dockerfile == ROOT / "services" / service / "Dockerfile"
     copied = [line.split()[1] for line in dockerfile.read_text().splitlines() if line.startswith("COPY ")]
     assert all((context / each).exists() for each in copied), copied
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {each.split("/")[0] for each in copied} <= sent
 
 
 @pytest.mark.parametrize("service", SERVICES)
