@@ -46,7 +46,7 @@ from tests.stores.memory_matcher import MemoryMatcherStore
 
 INSTANCES = ("0", "1")
 SUSPECT_DEATHS_MAX = 2
-FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt")
+FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt", "take_back_attempts")
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
 METRICS = {
     name: LoopMetrics(name)

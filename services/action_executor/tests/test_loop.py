@@ -410,6 +410,47 @@ def test_a_late_result_changes_nothing(world: World) -> None:
     assert row.claimant.ordinal == "1"
 
 
+def test_a_process_that_stood_still_after_its_claim_does_not_call_on_it(world: World) -> None:
+    """Frozen between the claim's commit and its call, past the deadline: somebody else called and recorded."""
+    first, second = world.executor("0"), world.executor("1")
+    world.send(activity())
+    commit = first.ledger.commit
+
+    async def freeze(group: Group) -> Committed:
+        committed = await commit(group)
+        if group.claims:
+            first.ledger.commit = commit  # type: ignore[method-assign]
+            world.broker.end_session("executors", "0")
+            world.clock.seconds += 100
+            for _ in range(6):
+                await second.loop.turn()
+        return committed
+
+    first.ledger.commit = freeze  # type: ignore[method-assign]
+    first.settle()
+    assert second.runner.calls == [("tell", 1, Resolution.RETRY)]
+    assert first.runner.calls == []
+    assert {result.resolved for result in world.results()} == {"retried"}
+
+
+def test_a_process_that_stood_still_and_lost_nothing_claims_anew_and_calls_once(world: World) -> None:
+    executor = world.executor()
+    world.send(activity())
+    commit = executor.ledger.commit
+
+    async def freeze(group: Group) -> Committed:
+        executor.ledger.commit = commit  # type: ignore[method-assign]
+        committed = await commit(group)
+        world.clock.seconds += 100
+        return committed
+
+    executor.ledger.commit = freeze  # type: ignore[method-assign]
+    executor.settle()
+    assert executor.runner.calls == [("tell", 1, None)]
+    (row,) = world.tables.claims[next(iter(world.tables.claims))].values()
+    assert row.takeovers == 1
+
+
 def test_a_lost_partition_is_forgotten_but_its_call_is_settled_and_told(world: World) -> None:
     first = world.executor("0", Caps(total_max=1))
     world.send(activity("a"), activity("b"))

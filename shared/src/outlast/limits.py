@@ -78,6 +78,8 @@ TAKEOVERS_MAX = 10
 """Times that a claim of unknown outcome is called again; then it fails."""
 CLAIM_MARGIN_SECONDS = 10.0
 """From the end of a call's time to the deadline of its claim: what settling may take."""
+CLAIM_BEGIN_SECONDS = 5.0
+"""From the request for a claim to its call; a call that would begin later is not made on that claim."""
 RESPONSE_BYTES_MAX = 256 * 1024
 """Of an outside response; the rest is not read."""
 REDIRECTS_MAX = 5

@@ -313,6 +313,7 @@ class ExecutorLoop:
         group = Group([move for _, move in moves], [each.settlement for each in finished], claims)
         if not group:
             return
+        asked_at = self._clock.monotonic()
         try:
             committed = await self._store(group)
         except BaseException:
@@ -328,7 +329,8 @@ class ExecutorLoop:
         settled = [self._settled(*each) for each in zip(finished, committed.settled, strict=True)]
         self._delivery.send([each for each in settled if each is not None])
         calls = [
-            self._claimed(each, is_ours) for each, is_ours in zip(starting, committed.claimed, strict=True)
+            self._claimed(each, is_ours, asked_at)
+            for each, is_ours in zip(starting, committed.claimed, strict=True)
         ]
         self._metrics.claimed(sum(is_ours is True for is_ours in committed.claimed))
         await self._concurrency.begin([call for call in calls if call is not None])
@@ -384,9 +386,11 @@ class ExecutorLoop:
         self._unexamined += together
         return None
 
-    def _claimed(self, activity: Activity, is_ours: bool | None) -> Coroutine[object, object, None] | None:
+    def _claimed(
+        self, activity: Activity, is_ours: bool | None, asked_at: float
+    ) -> Coroutine[object, object, None] | None:
         if is_ours:
-            return self._call(activity)
+            return self._call(activity, asked_at)
         self._room.release(activity)
         if is_ours is None:
             del self._in_flight[activity.key]
@@ -402,8 +406,18 @@ class ExecutorLoop:
         except (Fenced, TransientError) as fault:
             log.warning("stopped_with_unstored", error=str(fault))
 
-    async def _call(self, activity: Activity) -> None:
-        """Run one claimed attempt, and leave its result to be settled."""
+    async def _call(self, activity: Activity, asked_at: float) -> None:
+        """Run one claimed attempt, and leave its result to be settled.
+
+        A process that stood still since it asked for the claim may have lost it: it does not call, and asks anew.
+        """
+        if self._clock.monotonic() - asked_at > limits.CLAIM_BEGIN_SECONDS:
+            log.warning(
+                "claim_is_old", execution=activity.asked.execution_id, activity=activity.asked.activity_id
+            )
+            self._room.release(activity)
+            self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
+            return
         self._finished.append(await self._caller.call(activity))
         self._room.release(activity)
 

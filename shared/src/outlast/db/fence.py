@@ -83,6 +83,10 @@ class Fence(Protocol):
         """One more attempt at the message at the stored offset begins; returns which one it is."""
         ...
 
+    async def take_back_attempts(self, at: TopicPartition, offset: int, count: int) -> None:
+        """So many attempts at this offset ended without the death of their process: they do not count."""
+        ...
+
 
 _ACQUIRE = """
 insert into partitions as p
@@ -191,6 +195,18 @@ class PostgresFence:
                 "update partitions set rederive_after = $5"
                 " where loop = $1 and topic = $2 and partition = $3 and epoch = $4",
                 self._loop, at.topic, at.partition, epoch, after,
+            )  # fmt: skip
+
+    async def take_back_attempts(self, at: TopicPartition, offset: int, count: int) -> None:
+        """So many attempts at this offset ended without the death of their process: they do not count.
+
+        Whoever owns the partition by now: what they count are deaths.
+        """
+        async with transaction(self._pool) as connection:
+            await connection.execute(
+                "update partitions set attempts = greatest(attempts - $5, 0)"
+                " where loop = $1 and topic = $2 and partition = $3 and next_offset = $4",
+                self._loop, at.topic, at.partition, offset, count,
             )  # fmt: skip
 
     async def count_attempt(self, at: TopicPartition, epoch: int) -> int:

@@ -81,3 +81,9 @@ class LocalFence:
             raise Fenced(f"expected to own {at} at epoch {epoch}")
         row.attempts += 1
         return row.attempts
+
+    async def take_back_attempts(self, at: TopicPartition, offset: int, count: int) -> None:
+        """So many attempts at this offset ended without the death of their process: they do not count."""
+        row = self.rows.get(at)
+        if row is not None and row.next_offset == offset:
+            row.attempts = max(0, row.attempts - count)

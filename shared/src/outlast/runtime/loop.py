@@ -131,6 +131,7 @@ class FencedLoop:
 
     async def finish(self) -> None:
         """Say what is left to say, and leave the group."""
+        await self._take_back_attempts()
         try:
             await self._settle()
             if (
@@ -168,9 +169,11 @@ class FencedLoop:
             self._metrics.fenced()
             log.warning("fenced", loop=self._name, error=str(fault))
             self._must_rejoin = True
+            await self._take_back_attempts()
         except TransientError as fault:
             self._metrics.paused()
             log.warning("paused", loop=self._name, error=str(fault))
+            await self._take_back_attempts()
             self._work.forget(list(self._owned))
             return self._back_off()
         self._pause_seconds = 0.0
@@ -371,6 +374,16 @@ class FencedLoop:
             return False
         await self._split(messages, Poison(f"{deaths} attempts ended with the death of the process"))
         return True
+
+    async def _take_back_attempts(self) -> None:
+        """What this process began and outlived is no death, whoever reads on. If that cannot be said, it is kept."""
+        for at, (offset, count) in list(self._outlived.items()):
+            try:
+                await self._fence.take_back_attempts(at, offset, count)
+            except OutlastError as fault:
+                log.warning("attempts_not_taken_back", loop=self._name, error=str(fault))
+                return
+            del self._outlived[at]
 
     # ---- saying again ----------------------------------------------------------------------------------------
 
