@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import (
@@ -155,3 +155,15 @@ async def test_a_timer_that_comes_late_is_met_with_silence_because_nobody_waits_
 async def test_a_timer_of_a_run_that_nobody_knows_changes_nothing() -> None:
     turn = await told(EngineWork(Nothing()), TimerDue(execution_id=EXECUTION, timer_id="x", fire_at=NOW))
     assert (turn.outgoing, turn.answers, turn.pending) == ([], [], {})
+
+
+async def test_a_signal_whose_payload_cannot_be_decoded_is_not_kept_for_a_step_that_would_fail_on_it() -> (
+    None
+):
+    work = EngineWork(Nothing())
+    await told(work, START)
+    for payload in (b"1e400", b'"\xff"'):
+        early = structs.replace(signal(), name="later", payload=Raw(payload))
+        turn = await told(work, early)
+        assert len(turn.dead) == 1
+        assert verdicts([*turn.outgoing, *turn.answers]) == []

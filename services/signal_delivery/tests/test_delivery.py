@@ -193,8 +193,11 @@ async def test_an_expired_signal_is_closed_and_sent_no_more(world: World) -> Non
         msgspec.structs.replace(request(run=A), signal_id="two words"),
         msgspec.structs.replace(request(run=A), payload=msgspec.Raw(b'"' + b"x" * 65_536 + b'"')),
         msgspec.structs.replace(request(run=A), sent_at=after(0).replace(tzinfo=None)),
+        msgspec.structs.replace(request(run=A), payload=msgspec.Raw(b"1e400")),
+        msgspec.structs.replace(request(run=A), payload=msgspec.Raw(b'"\xff"')),
+        msgspec.structs.replace(request(run=A), payload=msgspec.Raw(b"[" * 65 + b"]" * 65)),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 async def test_a_message_that_cannot_be_taken_is_laid_aside_and_stops_nobody(
     world: World, bad: SignalRequest | bytes

@@ -4,10 +4,12 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from outlast import ids
 from outlast.clock import from_milliseconds
 from outlast.contracts import codec
-from outlast.contracts.messages import InboxMessage, Recorded
+from outlast.contracts.messages import DeliverSignal, InboxMessage, Recorded
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
 
@@ -31,7 +33,17 @@ def read(received: Received) -> Input:
             _check(execution_id, received.partition)
     else:
         _check(message.execution_id, received.partition)
+    if isinstance(message, DeliverSignal):
+        _check_payload(message)
     return Input(message, from_milliseconds(received.timestamp_ms), received)
+
+
+def _check_payload(message: DeliverSignal) -> None:
+    """The run may keep it for a later step, whose turn must not fail on it."""
+    try:
+        msgspec.json.decode(message.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise ContractError(f"expected JSON that can be decoded: {fault}", "$.payload") from fault
 
 
 def _check(execution_id: str, partition: int) -> None:

@@ -3,6 +3,9 @@
 import re
 from typing import Final
 
+import msgspec
+from msgspec import Raw
+
 from outlast import limits
 from outlast.contracts import codec
 from outlast.contracts.messages import SignalMessage, SignalRequest, SignalVerdict, Subscribe, Unsubscribe
@@ -57,9 +60,31 @@ def _check_request(message: SignalRequest) -> None:
         _check_text("key", message.key, limits.SIGNAL_KEY_CHARACTERS_MAX)
     if len(bytes(message.payload)) > limits.SIGNAL_PAYLOAD_BYTES_MAX:
         raise ContractError(f"expected at most {limits.SIGNAL_PAYLOAD_BYTES_MAX} bytes", "payload")
+    _check_payload(message.payload)
     for name, instant in (("sent_at", message.sent_at), ("expires_at", message.expires_at)):
         if instant.tzinfo is None:
             raise ContractError("expected an instant with a zone", name)
+
+
+def _check_payload(payload: Raw) -> None:
+    """A run keeps it, and could not go on with what cannot be decoded."""
+    try:
+        value = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise ContractError(f"expected JSON that can be decoded: {fault}", "payload") from fault
+    if is_deeper(value, limits.EVENT_NESTING_MAX):
+        raise ContractError(f"expected nesting of at most {limits.EVENT_NESTING_MAX}", "payload")
+
+
+def is_deeper(value: object, depth_max: int) -> bool:
+    """Whether more than so many objects and lists are inside each other."""
+    level = [value]
+    for _ in range(depth_max):
+        level = [each for each in level if isinstance(each, dict | list)]
+        if not level:
+            return False
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _check_execution(execution_id: str) -> None:

@@ -16,7 +16,7 @@ from outlast.runtime.tracing import HEADER, trace_id, valid_traceparent
 from outlast_signal_delivery import metrics
 from outlast_signal_delivery.access import CallerIs, CompanyNamed
 from outlast_signal_delivery.core.delivery import delivery_id, status_of
-from outlast_signal_delivery.inbound import SIGNAL_ID_PATTERN
+from outlast_signal_delivery.inbound import SIGNAL_ID_PATTERN, is_deeper
 from outlast_signal_delivery.limits import WAIT_SECONDS_MAX
 from outlast_signal_delivery.models import DURATION_PATTERN, NewSignal, SignalShown
 from outlast_signal_delivery.problems import Fault, Problem, invalid, not_found
@@ -156,7 +156,7 @@ def _payload(value: object) -> Raw:
         reason = "no lone surrogate" if isinstance(fault, UnicodeEncodeError) else "JSON that can be stored"
         raise invalid("The payload cannot be taken.", Fault("payload", f"expected {reason}")) from None
     depth_max = limits.EVENT_NESTING_MAX
-    if _is_deeper(value, depth_max):
+    if is_deeper(value, depth_max):
         raise invalid(
             "The payload cannot be taken.", Fault("payload", f"expected nesting of at most {depth_max}")
         )
@@ -164,16 +164,6 @@ def _payload(value: object) -> Raw:
         sentence = f"Expected a payload of at most {limits.SIGNAL_PAYLOAD_BYTES_MAX} bytes."
         raise Problem(413, "too_large", sentence, (Fault("payload", f"got {len(encoded)} bytes"),))
     return Raw(encoded)
-
-
-def _is_deeper(value: object, depth_max: int) -> bool:
-    level = [value]
-    for _ in range(depth_max):
-        level = [each for each in level if isinstance(each, dict | list)]
-        if not level:
-            return False
-        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
-    return any(isinstance(each, dict | list) for each in level)
 
 
 async def _need_same(services: Services, name: str, asked: SignalRequest) -> None:
