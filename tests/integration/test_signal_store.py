@@ -19,6 +19,7 @@ from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
 from outlast.errors import DataRejected, Fenced
 from outlast_signal_delivery.core.delivery import NOT_FINAL, RANKS, delivery_id
+from outlast_signal_delivery.limits import DUE_MAX, SENDINGS_MAX
 from outlast_signal_delivery.store import (
     LOOP,
     Changes,
@@ -164,6 +165,19 @@ async def test_a_key_reaches_every_run_that_waits_with_it_and_no_other(rows: Row
     each = signal(key="F-1")
     done = await rows.commit(signals=[each])
     assert {sending.execution_id for sending in done.sendings} == {A, execution(4)}
+
+
+async def test_a_key_that_a_crowd_waits_with_is_sent_to_so_many_at_once_and_to_the_others_when_they_are_due(
+    rows: Rows,
+) -> None:
+    await rows.commit(subscribed=[wait(execution(number)) for number in range(SENDINGS_MAX + 5)])
+    each = signal(key="F-1")
+    done = await rows.commit(signals=[each])
+    assert len(done.sendings) == SENDINGS_MAX
+    due = await rows.store.due(after(0), [each.bucket % 4], 4, DUE_MAX)
+    assert len(due.sendings) == 5
+    assert not {found.execution_id for found in due.sendings} & {sent.execution_id for sent in done.sendings}
+    assert len(await rows.open(each)) == SENDINGS_MAX
 
 
 async def test_a_run_that_comes_to_wait_gets_the_open_signals_sent_after_it_began(rows: Rows) -> None:

@@ -9,7 +9,7 @@ from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast.errors import DataRejected
 from outlast_signal_delivery.core.delivery import ANSWERED, OVER, resend_seconds
-from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, TARGETS_SHOWN_MAX
+from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, SENDINGS_MAX, TARGETS_SHOWN_MAX
 from outlast_signal_delivery.store import Answer, Changes, Committed, Due, NewSignal, Said, Sending, Shown
 from tests.stores.columns import check_execution_ids, check_text
 
@@ -161,7 +161,9 @@ class MemorySignalStore:
         waiting = {each.execution_id for each in changes.subscribed}
         due_at = changes.now + timedelta(seconds=resend_seconds(1))
         sendings: list[Sending] = []
-        for (name, execution_id), target in self.targets.items():
+        for (name, execution_id), target in sorted(self.targets.items(), key=lambda each: each[0]):
+            if len(sendings) == SENDINGS_MAX:
+                break
             is_live = self.deliveries[name].signal.request.expires_at > changes.now
             is_meant = name in signals or execution_id in waiting
             if is_meant and is_live and target.attempts == 0 and target.due_at is not None:
@@ -177,7 +179,7 @@ class MemorySignalStore:
             self._sending(name, execution_id)
             for (name, execution_id), target in sorted(self.targets.items(), key=lambda each: each[0])
             if target.due_at is not None and (name in delivery_ids or execution_id in execution_ids)
-        ]
+        ][:SENDINGS_MAX]
 
     async def due(self, now: datetime, partitions: Collection[int], count: int, most: int) -> Due:
         """What to send again and to close now, of these partitions out of `count`."""

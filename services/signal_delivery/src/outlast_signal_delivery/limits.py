@@ -24,7 +24,9 @@ LOOK_SECONDS_MIN = 1.0
 """Between two looks at what is due."""
 LOOK_SECONDS_MAX = 30.0
 """A look even if nothing is known to be due: another process may have recorded something and died."""
-DUE_MAX = 500
+SENDINGS_MAX = 2_000
+"""Runs that one turn sends signals to. A key that more wait with reaches the others in the turns that follow."""
+DUE_MAX = 2_000
 """Signals sent again, and signals closed, in one look."""
 KEPT_DAYS = 30
 """How long a closed signal can be asked for."""

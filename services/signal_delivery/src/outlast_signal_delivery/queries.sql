@@ -55,12 +55,12 @@ where d.delivery_id = said.delivery_id and d.key is not null and s.execution_id 
   and s.company_id = d.company_id and s.signal = d.name and s.key = d.key;
 
 -- name: send_first
--- What was not sent yet of these signals, and to these runs: now it is.
+-- What was not sent yet of these signals, and to these runs: now it is. What is too much for once stays due.
 with chosen as (
     select t.delivery_id, t.execution_id from targets t join deliveries d using (delivery_id)
     where (t.delivery_id = any($1::uuid[]) or t.execution_id = any($2::uuid[]))
       and t.attempts = 0 and t.due_at is not null and d.expires_at > $3
-    order by 1, 2 for update of t
+    order by 1, 2 limit $5 for update of t
 ), sent as (
     update targets t set attempts = 1, due_at = $4 from chosen c
     where t.delivery_id = c.delivery_id and t.execution_id = c.execution_id
@@ -113,12 +113,12 @@ update targets set due_at = null where due_at is not null and delivery_id = any(
 update deliveries set closed_at = $2 where closed_at is null and delivery_id = any($1::uuid[]);
 
 -- name: open_targets
--- What has no answer yet, of these signals or to these runs.
+-- What has no answer yet, of these signals or to these runs. What is too much for once is due by itself.
 select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.key, d.payload, d.sent_by, d.sent_at,
     d.bucket, d.traceparent
 from targets t join deliveries d using (delivery_id)
 where t.due_at is not null and (t.delivery_id = any($1::uuid[]) or t.execution_id = any($2::uuid[]))
-order by d.sent_at, t.delivery_id, t.execution_id;
+order by t.due_at, d.sent_at, t.delivery_id, t.execution_id limit $3;
 
 -- name: due_targets
 -- What is to be sent again now, of the partitions that the caller owns.

@@ -13,7 +13,7 @@ from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
 from outlast.db.queries import load_queries
 from outlast_signal_delivery.core.delivery import OVER, key_lock, resend_seconds
-from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, TARGETS_SHOWN_MAX
+from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, SENDINGS_MAX, TARGETS_SHOWN_MAX
 
 LOOP = "signal_delivery.signals"
 
@@ -155,7 +155,7 @@ class SignalStore(Protocol):
     async def open_targets(
         self, delivery_ids: Collection[str], execution_ids: Collection[str]
     ) -> list[Sending]:
-        """What has no answer yet, of these signals or to these runs."""
+        """What has no answer yet, of these signals or to these runs; so much as one turn sends."""
         ...
 
     async def due(self, now: datetime, partitions: Collection[int], count: int, most: int) -> Due:
@@ -225,7 +225,7 @@ class PostgresSignalStore:
                 due_at = changes.now + timedelta(seconds=resend_seconds(1))
                 named = [each.delivery_id for each in changes.signals]
                 rows = await connection.fetch(
-                    self._queries["send_first"], named, waiting, changes.now, due_at
+                    self._queries["send_first"], named, waiting, changes.now, due_at, SENDINGS_MAX
                 )
                 done.sendings = _sendings(rows)
         return done
@@ -277,7 +277,9 @@ class PostgresSignalStore:
         """What has no answer yet, of these signals or to these runs."""
         async with classified():
             return _sendings(
-                await self._pool.fetch(self._queries["open_targets"], list(delivery_ids), list(execution_ids))
+                await self._pool.fetch(
+                    self._queries["open_targets"], list(delivery_ids), list(execution_ids), SENDINGS_MAX
+                )
             )
 
     async def due(self, now: datetime, partitions: Collection[int], count: int, most: int) -> Due:
