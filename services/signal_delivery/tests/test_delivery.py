@@ -155,8 +155,15 @@ async def test_another_companys_verdict_is_not_ours(world: World) -> None:
     assert await verdict_of(world, A) is None
 
 
-async def test_an_execution_whose_partition_does_not_exist_is_unknown_and_stops_nobody(world: World) -> None:
-    nowhere = "019b8a00-0000-8fff-8000-000000000001"
+@pytest.mark.parametrize(
+    "nowhere",
+    [
+        "019b8a00-0000-8fff-8000-000000000001",  # no such partition
+        "00000000-0000-0000-0000-000000000000",  # not of a run: the engine lays it aside and answers nothing
+        "7e3c1f62-2c1d-4001-9a0b-3f5d2c4b6a79",
+    ],
+)
+async def test_an_execution_that_cannot_be_is_unknown_and_stops_nobody(world: World, nowhere: str) -> None:
     world.send(request(1, run=nowhere))
     world.send(request(2, run=A))
     await world.turns()

@@ -82,7 +82,7 @@ class SignalWork:
                 pass
 
     async def _unaddressable(self, signals: Sequence[NewSignal]) -> list[Said]:
-        """Executions whose partition does not exist were never born."""
+        """Executions that cannot be were never born."""
         named = [each for each in signals if each.request.execution_id]
         if not named:
             return []
@@ -90,7 +90,7 @@ class SignalWork:
         return [
             Said(each.delivery_id, each.request.execution_id, "unknown", RANKS["unknown"])
             for each in named
-            if ids.engine_partition(each.request.execution_id) >= count
+            if not is_run(each.request.execution_id, count)
         ]
 
     async def _said(self, verdicts: Sequence[SignalVerdict]) -> list[Said]:
@@ -167,8 +167,13 @@ def new_signal(request: SignalRequest, traceparent: str) -> NewSignal:
 
 
 def is_addressable(sending: Sending, engine_partitions: int) -> bool:
-    """Whether the run's partition exists; else no such run was ever born."""
-    return ids.engine_partition(sending.execution_id) < engine_partitions
+    """Whether there can be such a run."""
+    return is_run(sending.execution_id, engine_partitions)
+
+
+def is_run(execution_id: str, engine_partitions: int) -> bool:
+    """Whether it is a run's id, and its partition exists; else no such run was ever born, and none would answer."""
+    return execution_id[14] == "8" and ids.engine_partition(execution_id) < engine_partitions
 
 
 def strongest(said: Iterable[Said]) -> list[Said]:
