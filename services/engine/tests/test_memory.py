@@ -10,6 +10,7 @@ from outlast import ids
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import (
     ActivityResult,
+    DeliverSignal,
     EventReference,
     Finished,
     Message,
@@ -96,6 +97,18 @@ def result(number: int, activity_id: str) -> ActivityResult:
     )
 
 
+def signal(number: int, payload_bytes: int) -> DeliverSignal:
+    return DeliverSignal(
+        execution_id=execution(number),
+        company_id="acme",
+        signal_id=f"s-{number}",
+        name="approved",
+        payload=Raw(b'"' + b"x" * payload_bytes + b'"'),
+        sent_by="ana",
+        sent_at=AT,
+    )
+
+
 def said(turn: Turn) -> list[object]:
     decoders = {topics.LIFECYCLE: codec.lifecycle}
     return [decoders.get(each.topic, codec.activities).decode(each.value) for each in turn.outgoing]
@@ -128,6 +141,17 @@ async def test_large_payloads_are_not_all_kept(monkeypatch: pytest.MonkeyPatch):
     engine = Engine()
     for number in range(100):
         await engine.take(start(number, payload_bytes=1_000))
+    assert engine.kept() <= 12
+    turn = await engine.take(result(0, "a0"))  # folded again from its history
+    assert [each.activity_id for each in said(turn) if isinstance(each, RunActivity)] == ["b"]
+
+
+async def test_what_signals_carry_is_not_all_kept(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "PAYLOADS_BYTES_MAX", 10_000)
+    engine = Engine()
+    await engine.take(*(start(number) for number in range(100)))
+    for number in range(100):
+        await engine.take(signal(number, payload_bytes=1_000))
     assert engine.kept() <= 12
     turn = await engine.take(result(0, "a0"))  # folded again from its history
     assert [each.activity_id for each in said(turn) if isinstance(each, RunActivity)] == ["b"]

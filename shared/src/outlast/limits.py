@@ -90,6 +90,8 @@ FINDING_OPERATIONS_MAX = 500
 """Changes of findings in one request to the platform."""
 SIGNALS_MAX = 1_000
 """Signals that one run takes in; more are rejected, and their senders are told."""
+SIGNALS_BYTES_MAX = 4 * 1024 * 1024
+"""What the signals of one run carry, together; more are rejected."""
 SIGNAL_NAME_CHARACTERS_MAX = 128
 """A signal's name."""
 SIGNAL_KEY_CHARACTERS_MAX = 256

@@ -20,7 +20,7 @@ from outlast.contracts.messages import (
 )
 from outlast.execution.decide import Rejection
 from outlast.execution.outstanding import outstanding
-from outlast.execution.waits import backoff
+from outlast.execution.waits import backoff, verdict
 from outlast.runbooks.definition import Retry
 from outlast.runbooks.documents import Json
 from outlast.testing.spec import EXECUTION, Spec, notify, runbook
@@ -191,6 +191,16 @@ def test_a_run_takes_in_so_many_signals_and_rejects_more(monkeypatch: pytest.Mon
     spec.signal("x", "s-2")
     assert spec.signal("x", "s-3") == Rejection("signals_max")
     assert spec.signal("x", "s-2") == Rejection("signal_known")
+
+
+def test_a_run_takes_in_so_many_bytes_of_signals_and_rejects_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SIGNALS_BYTES_MAX", 20)
+    spec = started(gate())
+    spec.signal("x", "s-1", payload="x" * 10)
+    assert spec.signal("x", "s-2", payload="x" * 10) == Rejection("signals_bytes_max")
+    assert verdict(spec.state, "s-2") == "rejected"
+    spec.signal("approved", "s-3", payload="x" * 6)
+    assert spec.state.is_ended
 
 
 @pytest.mark.parametrize(("on_timeout", "end"), [("continue", "success"), ("fail", "partial")])

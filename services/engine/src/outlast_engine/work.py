@@ -31,7 +31,7 @@ from outlast_engine.store import Changes, EngineStore, Opened
 STATES_MAX = 100_000
 """Runs kept in memory; the oldest are folded again from their history when a message comes for them."""
 PAYLOADS_BYTES_MAX = 256 * 1024 * 1024
-"""Payloads of the runs kept in memory, together; what was decoded of them takes a few times as much."""
+"""Payloads and signals of the runs kept in memory, together; what was decoded of them takes a few times as much."""
 DEFINITIONS_MAX = 10_000
 
 log = get_logger(__name__)
@@ -44,7 +44,7 @@ class EngineWork:
         self._store = store
         self._states: dict[str, Execution] = {}
         self._sizes: dict[str, int] = {}
-        """Bytes of the payload of each run in `_states` that is stored."""
+        """Bytes of the payload and the signals of each run in `_states` that is stored."""
         self._bytes = 0
         self._runbooks: dict[str, Runbook | None] = {}
         self._stored_definitions: set[str] = set()
@@ -110,9 +110,9 @@ class EngineWork:
         """Fold every run that is not in memory; one without a history gets the empty state."""
         wanted = set(execution_ids)
         missing = wanted - self._states.keys()
+        self._make_room(len(missing), wanted)
         if not missing:
             return
-        self._make_room(len(missing), wanted)
         histories = await self._store.load(missing)
         for execution_id in missing:
             history = histories.get(execution_id, ())
@@ -134,8 +134,16 @@ class EngineWork:
     def _weigh(self, execution_id: str) -> None:
         state = self._states.get(execution_id)
         if state is not None and state.started is not None and execution_id not in self._sizes:
-            self._sizes[execution_id] = size = len(memoryview(state.started.payload))
+            self._sizes[execution_id] = size = len(memoryview(state.started.payload)) + state.signals_bytes
             self._bytes += size
+
+    def _weigh_signal(self, message: DeliverSignal) -> None:
+        """A run that is weighed already has taken in one more signal."""
+        size = self._sizes.get(message.execution_id)
+        if size is not None:
+            more = len(memoryview(message.payload))
+            self._sizes[message.execution_id] = size + more
+            self._bytes += more
 
     def _drop(self, execution_id: str) -> None:
         self._states.pop(execution_id, None)
@@ -192,6 +200,8 @@ class EngineWork:
                 changes.events += [(message.execution_id, recorded) for recorded in decision]
                 if isinstance(message, Start):
                     self._open(message, each.at, changes)
+                elif isinstance(message, DeliverSignal):
+                    self._weigh_signal(message)
                 turn.pending.setdefault(each.received.at, []).append(message.execution_id)
             case Recorded():
                 changes.closed += message.executions

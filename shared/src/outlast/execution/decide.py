@@ -142,6 +142,8 @@ def _deliver(state: Execution, runbook: Runbook | None, message: DeliverSignal, 
         return Rejection("execution_ended")
     if len(state.signals) >= limits.SIGNALS_MAX:
         return Rejection("signals_max")
+    if state.signals_bytes + len(memoryview(message.payload)) > limits.SIGNALS_BYTES_MAX:
+        return Rejection("signals_bytes_max")
     turn = _Interpreter(state, at)
     if waits.receive(turn, message):
         turn.advance(runbook)

@@ -87,6 +87,7 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
             state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
         case SignalReceived():
             state.signals[event.signal_id] = Signal(event, recorded.sequence)
+            state.signals_bytes += len(memoryview(event.payload))
         case SignalConsumed():
             signal = state.signals.get(event.signal_id)
             if signal is not None:

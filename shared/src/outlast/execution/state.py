@@ -90,6 +90,8 @@ class Execution:
     """Sequence of the cancellation by timer id."""
     signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
     """By their ids, in the order in which they came."""
+    signals_bytes: int = 0
+    """What they carry, together."""
     waits_changed: int = 0
     """Sequence at which what the run waits for last changed; 0 if it never waited."""
     waits_changed_at: datetime | None = None
