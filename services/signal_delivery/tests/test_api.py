@@ -119,6 +119,13 @@ async def test_a_signal_is_recorded_and_its_owner_told_before_the_answer(door: D
     assert (await door.get("s1")).json() == answer.json()
 
 
+@pytest.mark.parametrize("name", ["ticket/4711", "a:b.c_d-e"])
+async def test_whatever_id_is_taken_can_be_asked_for(door: Door, name: str) -> None:
+    assert (await door.post(signal(id=name))).status_code == 202
+    assert (await door.get(name)).json()["id"] == name
+    assert (await door.get(name.replace("/", "%2F"))).json()["id"] == name
+
+
 async def test_without_an_id_each_request_is_a_signal(door: Door) -> None:
     body = {"name": "approved", "key": "F-1"}
     ids = {(await door.post(body)).json()["id"] for _ in range(2)}

@@ -73,7 +73,7 @@ async def send_signal(
     return await _answer(services, shown, 200 if wait_seconds and shown.is_settled else 202)
 
 
-@router.get("/signals/{id}", response_model=SignalShown)
+@router.get("/signals/{id:path}", response_model=SignalShown)
 async def show_signal(
     wanted_id: Id, caller: CallerIs, services: ServicesAre, company: CompanyNamed = None
 ) -> Response:
