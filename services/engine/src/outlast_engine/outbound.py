@@ -27,14 +27,14 @@ def to_outgoing(command: Command, traceparent: str) -> Outgoing:
     match command:
         case RunActivity():
             return Outgoing(topics.activities(command.action_class), value, key, None, headers)
+        case Finished() | Started() | Waiting() | Resumed():
+            return Outgoing(topics.LIFECYCLE, value, key, command.lane, headers)
         case StartTimer() | CancelTimer():
             return Outgoing(topics.TIMER_COMMANDS, value, key, None, headers)
         case Subscribe() | Unsubscribe():
             return Outgoing(topics.SUBSCRIPTIONS, value, subscription_key(command), None, headers)
         case SignalVerdict():
             return Outgoing(topics.VERDICTS, value, command.signal_id.encode(), None, headers)
-        case Started() | Waiting() | Resumed() | Finished():
-            return Outgoing(topics.LIFECYCLE, value, key, command.lane, headers)
 
 
 def subscription_key(command: Subscribe | Unsubscribe) -> bytes:

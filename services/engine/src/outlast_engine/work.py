@@ -267,27 +267,27 @@ def _pinned(state: Execution) -> str:
 def _count(changes: Changes, states: dict[str, Execution]) -> None:
     metrics.HISTORY_EVENTS.inc(len(changes.events))
     for execution_id, recorded in changes.events:
-        state = states.get(execution_id)
-        ended = None if state is None else state.ended
-        if state is None or ended is None or ended is not recorded.event:
+        ended = recorded.event
+        if not isinstance(ended, WorkflowCompleted | WorkflowFailed):
             continue
-        _log_end(state, ended)
-        metrics.EXECUTIONS_ENDED.labels(
-            ended.status if isinstance(ended, WorkflowCompleted) else "failed"
-        ).inc()
+        state = states.get(execution_id)
+        if state is None or state.ended is not ended:
+            continue
+        status = ended.status if isinstance(ended, WorkflowCompleted) else "failed"
+        if status in ("failed", "partial"):
+            _log_end(state, status)
+        metrics.EXECUTIONS_ENDED.labels(status).inc()
         if state.started_at is not None and state.ended_at is not None:
             metrics.LIVE_SECONDS.observe((state.ended_at - state.started_at).total_seconds())
     if changes.opened:
         metrics.EXECUTIONS_STARTED.labels("workflow").inc(len(changes.opened))
 
 
-def _log_end(state: Execution, ended: WorkflowCompleted | WorkflowFailed) -> None:
-    """A run that ended badly is an event for people; one that ended well only when asked for."""
+def _log_end(state: Execution, status: str) -> None:
+    """A run that ended badly is an event for people; one that ended well is a count, and a record."""
     started = state.started
     assert started is not None
-    status = ended.status if isinstance(ended, WorkflowCompleted) else "failed"
-    say = log.info if status in ("failed", "partial") else log.debug
     failed = [step.id for step in state.steps.values() if step.status is StepStatus.FAILED]
-    say("execution_ended", execution_id=state.id, trace_id=trace_id(started.traceparent), status=status,
-        company_id=started.company_id, runbook=started.runbook.name, version=started.runbook.version,
-        failed_steps=failed)  # fmt: skip
+    log.info("execution_ended", execution_id=state.id, trace_id=trace_id(started.traceparent), status=status,
+             company_id=started.company_id, runbook=started.runbook.name, version=started.runbook.version,
+             failed_steps=failed)  # fmt: skip
