@@ -16,6 +16,7 @@ from outlast.testing.world import Loop, Process
 from outlast_action_executor.ports import Operation
 from tests.simulation.receiver import Call
 from tests.simulation.system import System
+from tests.simulation.waited import check_attempts, check_timers
 from tests.simulation.workload import expected
 
 VIOLATIONS_MAX = 30
@@ -28,7 +29,9 @@ def check_invariants(system: System, is_at_rest: bool) -> list[Violation]:
     found: list[Violation] = []
     if not is_at_rest:
         found.append(Violation("stuck", "the world is never at rest"))
-    for check in (_alive, _one_writer, _replay, _accepted, _runs, _actions, _settled, _dead_letters):
+    for check in (
+        _alive, _one_writer, _replay, _accepted, _runs, _actions, _settled, _dead_letters, check_timers, check_attempts
+    ):  # fmt: skip
         found += check(system)
         if len(found) > VIOLATIONS_MAX:
             break
@@ -96,7 +99,10 @@ def _runs(system: System) -> Iterator[Violation]:
         if history is None:
             yield Violation("stuck", f"{execution} of {row.start.event.id} was never begun")
             continue
-        yield from check_history(execution, history)
+        faults = list(check_history(execution, history))
+        yield from faults
+        if any(each.rule in ("gapless", "begun once") for each in faults):
+            continue  # nobody can fold it
         run = system.records.runs.get(execution)
         if run is None or run.finished_at is None:
             yield Violation("stuck", f"{execution} is not recorded as finished; last {history[-1]}")
@@ -115,7 +121,11 @@ def _actions(system: System) -> Iterator[Violation]:
         for earlier, call in zip([None, *calls], calls, strict=False):
             if call.was_recorded:
                 yield Violation("repeated after its record", f"{operation} by {call.by}")
-            if earlier is not None and not _is_excused(system, earlier, call):
+            if (
+                earlier is not None
+                and call.attempt == earlier.attempt
+                and not _is_excused(system, earlier, call)
+            ):
                 yield Violation(
                     "repeated", f"{operation} by {earlier.by} and {call.by}, with no death between"
                 )
@@ -124,7 +134,7 @@ def _actions(system: System) -> Iterator[Violation]:
             if row.result is None:
                 yield Violation("stuck", f"the claim of {operation} attempt {attempt} has no result")
             else:
-                yield from _told(system, operation, _results.decode(row.result))
+                yield from _told(system, operation, attempt, _results.decode(row.result))
 
 
 def _is_excused(system: System, earlier: Call, call: Call) -> bool:
@@ -137,14 +147,14 @@ def _is_excused(system: System, earlier: Call, call: Call) -> bool:
     )
 
 
-def _told(system: System, operation: Operation, result: ActivityResult) -> Iterator[Violation]:
+def _told(system: System, operation: Operation, attempt: int, result: ActivityResult) -> Iterator[Violation]:
     """What the history has is what the ledger has."""
     for recorded in system.histories.histories.get(operation.execution_id, ()):
         event = recorded.event
-        if (
-            not isinstance(event, ActivityCompleted | ActivityFailed)
-            or event.activity_id != operation.activity_id
-        ):
+        if not isinstance(event, ActivityCompleted | ActivityFailed) or (
+            event.activity_id,
+            event.attempt,
+        ) != (operation.activity_id, attempt):
             continue
         error = event.error if isinstance(event, ActivityFailed) else None
         output = event.output if isinstance(event, ActivityCompleted) else UNSET

@@ -13,6 +13,7 @@ from outlast.testing.faults import Faults
 from outlast.testing.world import SimulatedClock
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.core.claim import Resolution
+from outlast_action_executor.local import Recorded
 from outlast_action_executor.ports import Calls, Operation, Plan, Poll, Ran
 from tests.simulation import workload
 
@@ -28,7 +29,8 @@ class Call:
     """The caller's deaths so far: two calls of one life have the same."""
     at_seconds: float
     was_recorded: bool
-    """Whether the ledger had the operation's result already."""
+    """Whether the ledger had this attempt's result, or a success, already."""
+    attempt: int = 1
 
 
 class Receiver:
@@ -42,7 +44,7 @@ class Receiver:
         """Do what is asked. Each call has a receipt of its own, so that the results of two can be told apart."""
         operation = Operation(activity.execution_id, activity.activity_id)
         calls = self.calls.setdefault(operation, [])
-        calls.append(Call(by, life, self._clock.seconds, was_recorded))
+        calls.append(Call(by, life, self._clock.seconds, was_recorded, activity.attempt))
         return self.outcome(activity, len(calls))
 
     def outcome(self, activity: RunActivity, receipt: int) -> Ran:
@@ -50,6 +52,8 @@ class Receiver:
         config = msgspec.json.decode(activity.input)
         if config.get("outcome") == "fail":
             return Ran(error=ActionError(code="refused", message="the outside says no"))
+        if activity.attempt <= config.get("fails", 0):
+            return Ran(error=ActionError(code="away", message="the outside is away", retryable=True))
         text = str(config.get("text", ""))
         return Ran(output=Raw(msgspec.json.encode({"text": text, "number": len(text), "receipt": receipt})))
 
@@ -91,7 +95,9 @@ class SimulatedRunner:
             if not (plan.is_idempotent or activity.on_unknown == "retry"):
                 return Ran(error=unknown, resolved=str(Resolution.FAIL))
         self._faults.at_call("the call, before")
-        ran = self._receiver.take(activity, self._by, self._life, self._ledger_has(operation))
+        ran = self._receiver.take(
+            activity, self._by, self._life, self._ledger_has(operation, activity.attempt)
+        )
         self._faults.at_call("the call, after the outside answered")
         return ran if resolution is None else Ran(ran.output, ran.fold, ran.error, str(Resolution.RETRY))
 
@@ -126,12 +132,14 @@ class Beside(OneByOne):
 
 
 class LedgerHas:
-    """Whether the ledger has a result of an operation."""
+    """Whether the ledger has an answer to an attempt: its result, or the success of another."""
 
-    def __init__(self, claims: dict[Operation, dict[int, object]]) -> None:
+    def __init__(self, claims: dict[Operation, dict[int, Recorded]]) -> None:
         self._claims = claims
 
-    def __call__(self, operation: Operation) -> bool:
-        """Any attempt's recorded result."""
+    def __call__(self, operation: Operation, attempt: int) -> bool:
+        """Whether it needs no call."""
         rows = self._claims.get(operation, {})
-        return any(getattr(row, "result", None) is not None for row in rows.values())
+        return any(
+            row.is_success or (row.result is not None and number == attempt) for number, row in rows.items()
+        )

@@ -9,6 +9,7 @@ from msgspec import Raw
 from prometheus_client import CollectorRegistry
 
 from outlast import ids
+from outlast.clock import Clock
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import Definition
 from outlast.contracts.topics import TopicPartition
@@ -18,8 +19,9 @@ from outlast.errors import TransientError
 from outlast.execution.state import Execution
 from outlast.messaging.local import LocalSink
 from outlast.messaging.ports import Outgoing, Received
-from outlast.runtime.loop import FencedLoop, Turn, Work
+from outlast.runtime.loop import FencedLoop
 from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.work import Agenda, Turn, Work
 from outlast.testing.faults import Crash, Faults, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne
@@ -31,18 +33,21 @@ from outlast_engine import store as engine_store
 from outlast_engine.work import EngineWork
 from outlast_finalizer import store as finalizer_store
 from outlast_finalizer.work import FinalizerWork
+from outlast_timer_scheduler import store as timer_store
+from outlast_timer_scheduler.work import TimerWork
 from outlast_trigger_matcher import store as matcher_store
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.intake import IntakeWork, Partitions
 from outlast_trigger_matcher.lanes import LanesWork
 from outlast_trigger_matcher.lookup import Found, Wanted
-from tests.simulation import workload
+from tests.simulation import waiting, workload
 from tests.simulation.poison import KILLER
 from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore
+from tests.stores.memory_timers import MemoryTimerStore
 
 INSTANCES = ("0", "1")
 SUSPECT_DEATHS_MAX = 2
@@ -50,7 +55,13 @@ FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt", 
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
 METRICS = {
     name: LoopMetrics(name)
-    for name in (engine_store.LOOP, finalizer_store.LOOP, matcher_store.INTAKE, matcher_store.LANES)
+    for name in (
+        engine_store.LOOP,
+        finalizer_store.LOOP,
+        matcher_store.INTAKE,
+        matcher_store.LANES,
+        timer_store.LOOP,
+    )
 }
 
 
@@ -63,6 +74,7 @@ class Parts:
     fence: Callable[[], LocalFence] = LocalFence
     engine: Callable[[MemoryEngineStore], Work] = EngineWork
     finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
+    timers: Callable[[MemoryTimerStore, Clock], TimerWork] = TimerWork
     ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
     concurrency: Callable[[World], Concurrency] = lambda _world: OneByOne()
     matcher_store: Callable[[LocalFence, LocalFence], MemoryMatcherStore] = MemoryMatcherStore
@@ -122,13 +134,15 @@ class System:
         self.faults = self.world.faults
         self.engine_fence, self.finalizer_fence = self.parts.fence(), self.parts.fence()
         self.intake_fence, self.lanes_fence = self.parts.fence(), self.parts.fence()
+        self.timer_fence = self.parts.fence()
         self.histories = MemoryEngineStore(self.engine_fence)
         self.records = MemoryFinalizerStore(self.finalizer_fence)
         self.dispatch = self.parts.matcher_store(self.intake_fence, self.lanes_fence)
+        self.timers = MemoryTimerStore(self.timer_fence)
         self.ledger = LocalTables(self.world.clock)
         self.ledger.fence = self.parts.fence()
         self.receiver = Receiver(self.world.clock)
-        self.planned = workload.runbooks()
+        self.planned = [*workload.runbooks(), *waiting.runbooks()]
         self.events: dict[str, Event] = {}
         self.poison: set[bytes] = set()
         self.stale_writes: list[str] = []
@@ -141,6 +155,7 @@ class System:
         self._commits = 0
         self.world.changes = lambda: self._commits
         self.world.on_loss = self._send_all_again
+        self.world.next_instant = self._next_instant
         self.world.on_death = self._note_death
         self.faults.is_crash_allowed = self._is_crash_allowed
         for instance in INSTANCES:
@@ -149,6 +164,7 @@ class System:
                 ("engine", self._start_engine),
                 ("action_executor", self._start_executor),
                 ("finalizer", self._start_finalizer),
+                ("timer_scheduler", self._start_timers),
             ):
                 self.world.add(f"{service}-{instance}", service, start)
         self.parts.system(self)
@@ -176,6 +192,12 @@ class System:
     def _send_all_again(self) -> None:
         for outgoing in self._sent:
             self.world.broker.append(outgoing)
+
+    def _next_instant(self) -> float | None:
+        """When something stored falls due, as far as it is in the future."""
+        now = self.world.clock.now()
+        due = [each.timer.fire_at for each in self.timers.timers.values()]
+        return min(((at - BEGIN).total_seconds() for at in due if at > now), default=None)
 
     def _note_death(self, process: Process) -> None:
         self.deaths.setdefault(process.name, []).append(self.world.clock.seconds)
@@ -215,12 +237,18 @@ class System:
         work = self.parts.finalizer(store)
         return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, [topics.LIFECYCLE])]
 
+    async def _start_timers(self, process: Process) -> Sequence[Loop]:
+        store = self._guarded(self.timers, ("commit",), ("pages",))
+        work = self.parts.timers(store, self.world.clock)
+        followed = [topics.TIMER_COMMANDS]
+        return [self._loop(process, timer_store.LOOP, self.timer_fence, work, followed, work)]
+
     async def _start_executor(self, process: Process) -> Sequence[Loop]:
         ledger = self._guarded(
             self.parts.ledger(self.ledger), ("incarnate", "acquire", "commit"), ("look_up",)
         )
         me = await ledger.incarnate(process.name)
-        has = LedgerHas(self.ledger.claims)  # pyright: ignore[reportArgumentType]
+        has = LedgerHas(self.ledger.claims)
         runner = SimulatedRunner(self.receiver, self.faults, process.name, process.deaths, has)
         beside = self.parts.concurrency(self.world)
         ports = Ports(ledger, self.world.sink(), runner, beside, self.world.clock)
@@ -230,7 +258,13 @@ class System:
         return [loop]
 
     def _loop(
-        self, process: Process, name: str, fence: LocalFence, work: Work, topic_names: Sequence[str]
+        self,
+        process: Process,
+        name: str,
+        fence: LocalFence,
+        work: Work,
+        topic_names: Sequence[str],
+        agenda: Agenda | None = None,
     ) -> FencedLoop:
         guarded_fence: Fence = guarded(fence, self.faults, name, commits=FENCE_WRITES)
         loop = self.parts.loop(
@@ -241,6 +275,7 @@ class System:
             sink=self._sink(),
             metrics=METRICS[name],
             monotonic=self.world.clock.monotonic,
+            agenda=agenda,
         )
         loop.attach(self.world.source(process, f"outlast.{name}", topic_names, loop))
         return loop
@@ -270,6 +305,7 @@ class System:
             self.finalizer_fence,
             self.intake_fence,
             self.lanes_fence,
+            self.timer_fence,
             self.ledger.fence,
         ]
 
@@ -326,6 +362,8 @@ def _epochs(system: System, store: object, moves: Sequence[Move]) -> dict[TopicP
         rows = system.finalizer_fence.rows
     elif isinstance(store, MemoryMatcherStore):
         rows = {**system.intake_fence.rows, **system.lanes_fence.rows}
+    elif isinstance(store, MemoryTimerStore):
+        rows = system.timer_fence.rows
     else:
         rows = system.ledger.fence.rows
     return {at: row.epoch for at, row in rows.items()}

@@ -24,6 +24,7 @@ from outlast.runbooks.reading import parse_runbook
 COMPANIES = ("acme", "zenith")
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 FINDINGS = 40
+TYPES = ("finding_created", "finding_created", "finding_status_changed", "asset_updated", "asset_updated")
 SOURCE = "urn:scanner"
 RANK = {name: rank for rank, name in enumerate(SEVERITIES)}
 
@@ -87,6 +88,11 @@ def asset(company_id: str, finding_id: str) -> dict[str, object] | None:
     return found
 
 
+def asset_of(event: Event) -> str:
+    """The asset that an event about an asset is about; several are about one."""
+    return f"asset-{int(event.finding_id.rpartition('-')[2]) % 7}"
+
+
 def rank_of(event: Event) -> int:
     """The severity's rank of the event's finding; -1 if there is no such finding."""
     known = finding(event.company_id, event.finding_id)
@@ -97,7 +103,7 @@ def runbooks() -> list[PlannedRunbook]:
     """The runbooks of both companies."""
     severe = {"field": "finding.severity", "op": "gte", "value": "high"}
     return [
-        _planned(
+        planned(
             "acme",
             "owner",
             [{"event": "finding_created", "condition": severe}],
@@ -112,7 +118,7 @@ def runbooks() -> list[PlannedRunbook]:
             ],
             lambda event: event.type == "finding_created" and rank_of(event) >= RANK["high"],
         ),
-        _planned(
+        planned(
             "acme",
             "branches",
             [
@@ -168,7 +174,7 @@ def runbooks() -> list[PlannedRunbook]:
                 )
             ),
         ),
-        _planned(
+        planned(
             "acme",
             "stops",
             [
@@ -184,7 +190,7 @@ def runbooks() -> list[PlannedRunbook]:
             ],
             lambda event: event.type == "finding_created" and event.tool == "nessus",
         ),
-        _planned(
+        planned(
             "zenith",
             "chain",
             [{"event": "finding_created"}, {"event": "finding_created", "condition": severe}],
@@ -195,7 +201,7 @@ def runbooks() -> list[PlannedRunbook]:
             ],
             lambda event: event.type == "finding_created",
         ),
-        _planned(
+        planned(
             "zenith",
             "partial",
             [{"event": "finding_status_changed"}],
@@ -207,7 +213,7 @@ def runbooks() -> list[PlannedRunbook]:
             ],
             lambda event: event.type == "finding_status_changed",
         ),
-        _planned(
+        planned(
             "zenith",
             "asleep",
             [{"event": "finding_created"}],
@@ -218,7 +224,7 @@ def runbooks() -> list[PlannedRunbook]:
     ]
 
 
-def _planned(
+def planned(
     company_id: str,
     name: str,
     rules: list[object],
@@ -233,10 +239,10 @@ def _planned(
     return PlannedRunbook(company_id, reference, body, is_active, fires)
 
 
-def expected(event: Event, planned: list[PlannedRunbook]) -> frozenset[str]:
+def expected(event: Event, all_planned: list[PlannedRunbook]) -> frozenset[str]:
     """The runbooks that should fire: every one is asked."""
     return frozenset(
-        each.reference.id for each in planned if each.company_id == event.company_id and each.fires(event)
+        each.reference.id for each in all_planned if each.company_id == event.company_id and each.fires(event)
     )
 
 
@@ -245,7 +251,7 @@ def random_event(random: Random, number: int) -> Event:
     return Event(
         company_id=random.choice(COMPANIES),
         id=f"event-{number}",
-        type=random.choice(("finding_created", "finding_created", "finding_status_changed", "asset_updated")),
+        type=random.choice(TYPES),
         finding_id=f"finding-{random.randrange(FINDINGS)}",
         tool=random.choice(("trivy", "bandit", "nessus", "zap")),
         new_status=random.choice(("open", "reopened", "fixed", "rejected")),
@@ -255,7 +261,7 @@ def random_event(random: Random, number: int) -> Event:
 def message(event: Event, time: datetime) -> Outgoing:
     """The event as a producer sends it."""
     if event.type == "asset_updated":
-        data: dict[str, object] = {"asset_id": f"asset-of-{event.finding_id}"}
+        data: dict[str, object] = {"asset_id": asset_of(event), "tool": event.tool}
     elif event.type == "finding_status_changed":
         data = {
             "finding_id": event.finding_id,

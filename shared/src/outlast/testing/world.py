@@ -30,6 +30,9 @@ PARTITIONS = 3
 IDLE_ROUNDS = 12
 """Rounds in which nothing happens, the clock going on, before the world is taken to be at rest."""
 IDLE_SECONDS = 20.0
+WAITING_ROUNDS = 3
+"""Rounds in which nothing happens until the clock jumps to where something falls due."""
+DUE_SECONDS = 0.001
 DRAIN_ROUNDS_MAX = 1_500
 STEP_SECONDS_MAX = 0.05
 FROZEN_SECONDS = 45.0
@@ -53,7 +56,8 @@ DISTURBANCES: Mapping[str, int] = {
 }
 """What the world does to processes and servers, and how often each beside the others; see World for what it is."""
 DOUBLED = frozenset({
-    topics.PLATFORM_EVENTS, topics.ENGINE_INBOX, topics.LIFECYCLE, topics.RECORDED,
+    topics.PLATFORM_EVENTS, topics.ENGINE_INBOX, topics.LIFECYCLE, topics.RECORDED, topics.TIMER_COMMANDS,
+    topics.SIGNALS, topics.SUBSCRIPTIONS, topics.VERDICTS,
     *(topics.activities(name) for name in topics.ACTION_CLASSES),
 })  # fmt: skip
 """Topics whose messages may come again."""
@@ -173,6 +177,8 @@ class World:
         self.losses = 0
         self.changes: Callable[[], int] = lambda: 0
         """A number that grows whenever something is stored; set by whoever owns the stores."""
+        self.next_instant: Callable[[], float | None] = lambda: None
+        """When, on the world's clock, something falls due that is stored; None if nothing will."""
         self.after_turn: Callable[[Process, Loop], None] = lambda _process, _loop: None
         self.on_death: Callable[[Process], None] = lambda _process: None
         self.on_loss: Callable[[], None] = lambda: None
@@ -304,6 +310,10 @@ class World:
                 for _ in range(1 + len(process.loops)):
                     self._turn(process)
             idle = idle + 1 if (self.broker.appended, self.changes()) == before else 0
+            due = self.next_instant() if idle >= WAITING_ROUNDS else None
+            if due is not None and due > self.clock.seconds:
+                self.clock.seconds, idle = due + DUE_SECONDS, 0
+                continue
             if idle >= IDLE_ROUNDS:
                 return True
             self.clock.seconds += IDLE_SECONDS if idle else STEP_SECONDS_MAX
