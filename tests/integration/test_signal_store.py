@@ -19,7 +19,7 @@ from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
 from outlast.errors import DataRejected, Fenced
 from outlast_signal_delivery.core.delivery import NOT_FINAL, RANKS, delivery_id
-from outlast_signal_delivery.limits import DUE_MAX, SENDINGS_MAX
+from outlast_signal_delivery.limits import DUE_MAX, KEPT_FOR_A_WAIT_MAX, SENDINGS_MAX
 from outlast_signal_delivery.store import (
     LOOP,
     Changes,
@@ -187,6 +187,18 @@ async def test_a_run_that_comes_to_wait_gets_the_open_signals_sent_after_it_bega
     assert [(sending.signal_id, sending.execution_id) for sending in done.sendings] == [("s2", A)]
     again = await rows.commit(6, subscribed=[wait(A, started=1.5)])
     assert again.sendings == []
+
+
+async def test_a_run_that_comes_to_wait_gets_the_first_of_many_and_when_it_waits_once_more_others(
+    rows: Rows,
+) -> None:
+    many = [signal(number, key="F-1", sent=number / 10) for number in range(KEPT_FOR_A_WAIT_MAX + 5)]
+    await rows.commit(10, signals=many)
+    names = [each.delivery_id for each in many]
+    done = await rows.commit(11, subscribed=[wait(A)])
+    assert [each.delivery_id for each in done.sendings] == names[:KEPT_FOR_A_WAIT_MAX]
+    done = await rows.commit(12, subscribed=[wait(A, activity="b")])
+    assert [each.delivery_id for each in done.sendings] == names[KEPT_FOR_A_WAIT_MAX:]
 
 
 async def test_a_signal_for_the_future_reaches_a_run_that_begins_after_it(rows: Rows) -> None:

@@ -9,7 +9,13 @@ from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast.errors import DataRejected
 from outlast_signal_delivery.core.delivery import ANSWERED, OVER, resend_seconds
-from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, SENDINGS_MAX, TARGETS_SHOWN_MAX
+from outlast_signal_delivery.limits import (
+    KEPT_FOR_A_WAIT_MAX,
+    POKE_SECONDS,
+    PRUNED_MAX,
+    SENDINGS_MAX,
+    TARGETS_SHOWN_MAX,
+)
 from outlast_signal_delivery.store import Answer, Changes, Committed, Due, NewSignal, Said, Sending, Shown
 from tests.stores.columns import check_execution_ids, check_text
 
@@ -130,10 +136,16 @@ class MemorySignalStore:
         self.targets.setdefault((name, execution_id), Target(0, due_at))
 
     def _target_waiting(self, wait: Subscribe, now: datetime) -> None:
-        for name, delivery in self.deliveries.items():
-            is_open = delivery.closed_at is None and delivery.signal.request.expires_at > now
-            if is_open and delivery.is_for(wait):
-                self._target(name, wait.execution_id, now)
+        found = sorted(
+            (delivery.signal.request.sent_at, name)
+            for name, delivery in self.deliveries.items()
+            if delivery.closed_at is None
+            and delivery.signal.request.expires_at > now
+            and delivery.is_for(wait)
+            and (name, wait.execution_id) not in self.targets
+        )
+        for _, name in found[:KEPT_FOR_A_WAIT_MAX]:
+            self._target(name, wait.execution_id, now)
 
     def _record(self, said: Said, now: datetime) -> Iterator[tuple[str, str]]:
         delivery = self.deliveries.get(said.delivery_id)

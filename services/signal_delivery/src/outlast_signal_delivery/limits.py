@@ -18,6 +18,8 @@ RESEND_SECONDS_FIRST = 2
 """After so long without a verdict a signal is sent again."""
 RESEND_SECONDS_MAX = 60
 """The longest pause between two sendings."""
+KEPT_FOR_A_WAIT_MAX = 10
+"""Signals with a key that a run gets because it comes to wait with it: it needs one, the others it keeps."""
 POKE_SECONDS = 1
 """What a request has recorded is sent when its poke comes; without one it is due after this."""
 LOOK_SECONDS_MIN = 1.0

@@ -27,12 +27,17 @@ where d.delivery_id = any($1::uuid[]) and d.expires_at > $3 and (d.for_future or
 on conflict do nothing;
 
 -- name: target_waiting
--- The open signals for these runs, which have come to wait.
+-- The open signals for these runs, which have come to wait: the first of those that they were not sent.
 insert into targets (delivery_id, execution_id, bucket, due_at)
 select distinct d.delivery_id, s.execution_id, d.bucket, $2::timestamptz
-from subscriptions s join deliveries d on d.company_id = s.company_id and d.name = s.signal and d.key = s.key
-where s.execution_id = any($1::uuid[]) and d.closed_at is null and d.expires_at > $2
-  and (d.for_future or s.started_at <= d.sent_at)
+from subscriptions s cross join lateral (
+    select d.delivery_id, d.bucket from deliveries d
+    where d.company_id = s.company_id and d.name = s.signal and d.key = s.key and d.closed_at is null
+      and d.expires_at > $2 and (d.for_future or s.started_at <= d.sent_at)
+      and not exists (select from targets t where t.delivery_id = d.delivery_id and t.execution_id = s.execution_id)
+    order by d.sent_at, d.delivery_id limit $3
+) d
+where s.execution_id = any($1::uuid[])
 on conflict do nothing;
 
 -- name: put_subscriptions

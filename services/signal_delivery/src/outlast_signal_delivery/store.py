@@ -13,7 +13,13 @@ from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
 from outlast.db.queries import load_queries
 from outlast_signal_delivery.core.delivery import OVER, key_lock, resend_seconds
-from outlast_signal_delivery.limits import POKE_SECONDS, PRUNED_MAX, SENDINGS_MAX, TARGETS_SHOWN_MAX
+from outlast_signal_delivery.limits import (
+    KEPT_FOR_A_WAIT_MAX,
+    POKE_SECONDS,
+    PRUNED_MAX,
+    SENDINGS_MAX,
+    TARGETS_SHOWN_MAX,
+)
 
 LOOP = "signal_delivery.signals"
 
@@ -259,7 +265,7 @@ class PostgresSignalStore:
         ]
         await connection.execute(self._queries["put_subscriptions"], *_columns(rows))
         waiting = [each.execution_id for each in changes.subscribed]
-        await connection.execute(self._queries["target_waiting"], waiting, changes.now)
+        await connection.execute(self._queries["target_waiting"], waiting, changes.now, KEPT_FOR_A_WAIT_MAX)
         return waiting
 
     async def _record(self, connection: asyncpg.Connection, changes: Changes) -> list[tuple[str, str]]:

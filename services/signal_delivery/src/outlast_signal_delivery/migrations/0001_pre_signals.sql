@@ -35,7 +35,7 @@ create table signals.deliveries (
     check ((execution_id is null) <> (key is null))
 ) with (fillfactor = 80);
 alter table signals.deliveries alter column payload set storage external;
-create index deliveries_by_key on signals.deliveries (company_id, name, key)
+create index deliveries_by_key on signals.deliveries (company_id, name, key, sent_at, delivery_id)
     where closed_at is null and key is not null;
 create index deliveries_by_expiry on signals.deliveries (expires_at) where closed_at is null;
 create index deliveries_closed on signals.deliveries (closed_at) where closed_at is not null;
