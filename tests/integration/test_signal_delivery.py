@@ -345,25 +345,26 @@ async def test_a_key_reaches_runs_that_wait_and_runs_that_come_to_wait(
     assert {each.execution_id for each in found if each.signal_id == signal_id} == {waits, late}
 
 
-async def test_an_unknown_run_is_final_unless_it_has_a_record(
+async def test_an_unknown_run_is_final_unless_it_has_a_record_and_is_not_over(
     process: Process, outside: Outside, analyst: str, database: str
 ) -> None:
-    unborn, recorded = outside.execution(1), outside.execution(2)
+    unborn, recorded, over = outside.execution(1), outside.execution(2), outside.execution(3)
     pool = await connect_pool(database, "records", 1)
-    await pool.execute(
+    await pool.executemany(
         "insert into runs (execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256,"
-        " mode, status, rank, seq, event_source, event_id, event_type, event_time, lane)"
-        " values ($1, $2, 'r', 'r', 1, '0', 'workflow', 'queued', 0, 1, 's', 'e', 'finding_created', now(), 0)",
-        recorded, outside.company,
-    )  # fmt: skip
+        " mode, status, rank, seq, event_source, event_id, event_type, event_time, lane, finished_at)"
+        " values ($1, $2, 'r', 'r', 1, '0', 'workflow', $3, 0, 1, 's', 'e', 'finding_created', now(), 0, $4)",
+        [(recorded, outside.company, "queued", None), (over, outside.company, "success", datetime.now(UTC))],
+    )
     await pool.close()
-    names = {run: name() for run in (unborn, recorded)}
+    names = {run: name() for run in (unborn, recorded, over)}
     for run, signal_id in names.items():
         await post(process, analyst, {"name": "approved", "execution_id": run, "id": signal_id})
         await outside.answer(signal_id, run, "unknown")
 
     async def is_told() -> bool:
-        return await status_of(process, analyst, names[unborn]) == ("undeliverable", ["unknown"])
+        told = [await status_of(process, analyst, names[run]) for run in (unborn, over)]
+        return told == [("undeliverable", ["unknown"])] * 2
 
     await until(is_told)
     await outside.delivered(lambda all_: [each.execution_id for each in all_].count(recorded) >= 3)

@@ -171,7 +171,8 @@ delete from deliveries where delivery_id in
     (select delivery_id from deliveries where closed_at < $1 order by closed_at limit $2);
 
 -- name: known_runs
--- Those of these (company, execution) pairs whose record exists. Read from the finalizer's view.
+-- Those of these (company, execution) pairs whose record says that they are not over. Read from the finalizer's view.
 select r.company_id, r.execution_id
 from unnest($1::text[], $2::uuid[]) as asked(company_id, execution_id)
-join records_read.runs_v1 r on r.execution_id = asked.execution_id and r.company_id = asked.company_id;
+join records_read.runs_v1 r on r.execution_id = asked.execution_id and r.company_id = asked.company_id
+where r.finished_at is null;

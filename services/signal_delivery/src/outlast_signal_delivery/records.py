@@ -1,4 +1,4 @@
-"""Which runs have a record: read from the finalizer's versioned view. Nothing is written there."""
+"""Which runs have a record and are not over: read from the finalizer's versioned view. Nothing is written there."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -13,7 +13,9 @@ class Runs(Protocol):
     """What is known of runs besides what the engine says."""
 
     async def known(self, asked: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
-        """Those of these (company, execution) pairs that have a record. TransientError: nobody can say."""
+        """Those of these (company, execution) pairs that have a record and are not over: the engine may only be late
+        to hear of them. What is over and unknown to it will never answer. TransientError: nobody can say.
+        """
         ...
 
 
@@ -25,7 +27,7 @@ class RecordedRuns:
         self._query = load_queries("outlast_signal_delivery")["known_runs"]
 
     async def known(self, asked: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
-        """Those of these (company, execution) pairs that have a record."""
+        """Those of these (company, execution) pairs that have a record and are not over."""
         pairs = list(asked)
         async with classified():
             rows = await self._pool.fetch(
