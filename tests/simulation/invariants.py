@@ -15,6 +15,7 @@ from outlast.testing.invariants import RunView, Violation, check_history, check_
 from outlast.testing.world import Loop, Process
 from outlast_action_executor.ports import Operation
 from tests.simulation.receiver import Call
+from tests.simulation.signalled import check_signals
 from tests.simulation.system import System
 from tests.simulation.waited import check_attempts, check_timers
 from tests.simulation.workload import expected
@@ -30,7 +31,8 @@ def check_invariants(system: System, is_at_rest: bool) -> list[Violation]:
     if not is_at_rest:
         found.append(Violation("stuck", "the world is never at rest"))
     for check in (
-        _alive, _one_writer, _replay, _accepted, _runs, _actions, _settled, _dead_letters, check_timers, check_attempts
+        _alive, _one_writer, _replay, _accepted, _runs, _actions, _settled, _dead_letters, check_timers, check_attempts,
+        check_signals,
     ):  # fmt: skip
         found += check(system)
         if len(found) > VIOLATIONS_MAX:

@@ -71,5 +71,5 @@ def _simulate(system: System) -> Outcome:
         if world.random.random() < 0.5:
             system.send_poison(world.random.choice(bad))
         world.run(world.random.randint(30, WAVE_STEPS_MAX))
-    is_at_rest = world.drain()
+    is_at_rest = system.drain()
     return Outcome(system, check_invariants(system, is_at_rest))

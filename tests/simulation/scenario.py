@@ -56,7 +56,7 @@ class Scenario:
         """Everybody works to the end; what is broken then."""
         self.lose_nothing()
         with small_limits():
-            is_at_rest = self.system.world.drain()
+            is_at_rest = self.system.drain()
         return {violation.rule for violation in check_invariants(self.system, is_at_rest)}
 
     def _processes(self, service: str) -> list[Process]:

@@ -1,6 +1,6 @@
 """The services' own loops and work in the simulated world, on stores in memory. Mutants replace a part of `Parts`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from outlast import ids
 from outlast.clock import Clock
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Definition
+from outlast.contracts.messages import Definition, Start
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Fence, Move
 from outlast.db.local import LocalFence
@@ -33,6 +33,11 @@ from outlast_engine import store as engine_store
 from outlast_engine.work import EngineWork
 from outlast_finalizer import store as finalizer_store
 from outlast_finalizer.work import FinalizerWork
+from outlast_signal_delivery import store as signal_store
+from outlast_signal_delivery.agenda import SignalAgenda
+from outlast_signal_delivery.core.delivery import resend_seconds
+from outlast_signal_delivery.store import Committed
+from outlast_signal_delivery.work import SignalWork
 from outlast_timer_scheduler import store as timer_store
 from outlast_timer_scheduler.work import TimerWork
 from outlast_trigger_matcher import store as matcher_store
@@ -43,10 +48,12 @@ from outlast_trigger_matcher.lookup import Found, Wanted
 from tests.simulation import waiting, workload
 from tests.simulation.poison import KILLER
 from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
+from tests.simulation.signaller import AFTERWARDS, SignalEdge, Signaller
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore
+from tests.stores.memory_signals import MemorySignalStore
 from tests.stores.memory_timers import MemoryTimerStore
 
 INSTANCES = ("0", "1")
@@ -61,6 +68,7 @@ METRICS = {
         matcher_store.INTAKE,
         matcher_store.LANES,
         timer_store.LOOP,
+        signal_store.LOOP,
     )
 }
 
@@ -75,6 +83,7 @@ class Parts:
     engine: Callable[[MemoryEngineStore], Work] = EngineWork
     finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
     timers: Callable[[MemoryTimerStore, Clock], TimerWork] = TimerWork
+    signals: Callable[[LocalFence], MemorySignalStore] = MemorySignalStore
     ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
     concurrency: Callable[[World], Concurrency] = lambda _world: OneByOne()
     matcher_store: Callable[[LocalFence, LocalFence], MemoryMatcherStore] = MemoryMatcherStore
@@ -103,6 +112,21 @@ class SimulatedLookup:
 
 def _json(value: object) -> Raw | None:
     return None if value is None else Raw(msgspec.json.encode(value))
+
+
+class SimulatedRuns:
+    """The view of the records that signal delivery reads; away together with the database."""
+
+    def __init__(self, faults: Faults, records: MemoryFinalizerStore) -> None:
+        self._faults = faults
+        self._records = records
+
+    async def known(self, asked: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
+        """Those of these (company, execution) pairs that have a record."""
+        if self._faults.is_database_away or self._faults.is_struck("commit"):
+            raise TransientError("records: the database is away")
+        runs = self._records.runs
+        return {(company, run) for company, run in asked if run in runs and runs[run].company_id == company}
 
 
 class Mortal:
@@ -134,15 +158,17 @@ class System:
         self.faults = self.world.faults
         self.engine_fence, self.finalizer_fence = self.parts.fence(), self.parts.fence()
         self.intake_fence, self.lanes_fence = self.parts.fence(), self.parts.fence()
-        self.timer_fence = self.parts.fence()
+        self.timer_fence, self.signal_fence = self.parts.fence(), self.parts.fence()
         self.histories = MemoryEngineStore(self.engine_fence)
         self.records = MemoryFinalizerStore(self.finalizer_fence)
         self.dispatch = self.parts.matcher_store(self.intake_fence, self.lanes_fence)
         self.timers = MemoryTimerStore(self.timer_fence)
+        self.signals = self.parts.signals(self.signal_fence)
         self.ledger = LocalTables(self.world.clock)
         self.ledger.fence = self.parts.fence()
         self.receiver = Receiver(self.world.clock)
         self.planned = [*workload.runbooks(), *waiting.runbooks()]
+        self.signaller = Signaller(seed, self.world.clock, self._starts, self.records.runs.__contains__)
         self.events: dict[str, Event] = {}
         self.poison: set[bytes] = set()
         self.stale_writes: list[str] = []
@@ -165,6 +191,7 @@ class System:
                 ("action_executor", self._start_executor),
                 ("finalizer", self._start_finalizer),
                 ("timer_scheduler", self._start_timers),
+                ("signal_delivery", self._start_signals),
             ):
                 self.world.add(f"{service}-{instance}", service, start)
         self.parts.system(self)
@@ -197,6 +224,12 @@ class System:
         """When something stored falls due, as far as it is in the future."""
         now = self.world.clock.now()
         due = [each.timer.fire_at for each in self.timers.timers.values()]
+        due += [each.due_at for each in self.signals.targets.values() if each.due_at is not None]
+        due += [
+            each.signal.request.expires_at
+            for each in self.signals.deliveries.values()
+            if each.closed_at is None
+        ]
         return min(((at - BEGIN).total_seconds() for at in due if at > now), default=None)
 
     def _note_death(self, process: Process) -> None:
@@ -207,6 +240,18 @@ class System:
         return all(
             row.attempts < SUSPECT_DEATHS_MAX for fence in self.fences() for row in fence.rows.values()
         )
+
+    def _starts(self) -> list[Start]:
+        return [row.start for row in self.dispatch.dispatches.values()]
+
+    def drain(self) -> bool:
+        """Everybody works to the end; then what is still subscribed gets a last signal, which must end it."""
+        self.signaller.is_active = False
+        is_at_rest = self.world.drain()
+        left = {(each.company_id, each.signal, each.key) for each in self.signals.subscriptions.values()}
+        for company, name, key in sorted(left):
+            self.signaller.send(company, name, key=key, kept=AFTERWARDS)
+        return self.world.drain() if left and is_at_rest else is_at_rest
 
     # ---- processes -----------------------------------------------------------------------------------------------
 
@@ -242,6 +287,21 @@ class System:
         work = self.parts.timers(store, self.world.clock)
         followed = [topics.TIMER_COMMANDS]
         return [self._loop(process, timer_store.LOOP, self.timer_fence, work, followed, work)]
+
+    async def _start_signals(self, process: Process) -> Sequence[Loop]:
+        store = self._guarded(self.signals, ("commit", "accept"), ("due", "open_targets", "outstanding_page"))
+        sink, clock = self._sink(), self.world.clock
+        agenda = SignalAgenda(store, sink.partition_count, clock)
+
+        def committed(done: Committed) -> None:
+            if done.new or done.sendings:
+                agenda.expect(resend_seconds(1))
+
+        runs = SimulatedRuns(self.faults, self.records)
+        work = SignalWork(store, runs, sink.partition_count, clock, committed)
+        followed = [topics.SIGNALS, topics.SUBSCRIPTIONS, topics.VERDICTS]
+        loop = self._loop(process, signal_store.LOOP, self.signal_fence, work, followed, agenda)
+        return [loop, SignalEdge(self.signaller, store, self._sink(), agenda, clock)]
 
     async def _start_executor(self, process: Process) -> Sequence[Loop]:
         ledger = self._guarded(
@@ -306,6 +366,7 @@ class System:
             self.intake_fence,
             self.lanes_fence,
             self.timer_fence,
+            self.signal_fence,
             self.ledger.fence,
         ]
 
@@ -364,6 +425,8 @@ def _epochs(system: System, store: object, moves: Sequence[Move]) -> dict[TopicP
         rows = {**system.intake_fence.rows, **system.lanes_fence.rows}
     elif isinstance(store, MemoryTimerStore):
         rows = system.timer_fence.rows
+    elif isinstance(store, MemorySignalStore):
+        rows = system.signal_fence.rows
     else:
         rows = system.ledger.fence.rows
     return {at: row.epoch for at, row in rows.items()}

@@ -6,13 +6,13 @@ Beside them stands what their runs must come to, in plain numbers that share no 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.simulation.workload import Event, PlannedRunbook, asset_of, planned
+from tests.simulation.workload import Event, PlannedRunbook, planned
 
-SIGNALS = ("approved", "go")
-"""`approved` is awaited with the asset as its key, `go` without one."""
+SIGNAL_OF = {"approval": "approved", "order": "go"}
+"""What the runs of a runbook wait for: `approved` with the asset as its key, `go` without one."""
+LONG_WAIT = "first"
+"""The step of both that waits for so long that what is there for it cannot be too late."""
 LONG = "6h"
-LONG_SECONDS = 6 * 3600
-"""Such a wait outlasts all faults: a signal that is there for it cannot be too late."""
 
 
 class Attempts(NamedTuple):
@@ -123,8 +123,3 @@ def _rule(tool: str) -> dict[str, object]:
 
 def _fires(tool: str) -> Callable[[Event], bool]:
     return lambda event: event.type == "asset_updated" and event.tool == tool
-
-
-def key_of(event: Event) -> str:
-    """The key that a run of `approval` waits with."""
-    return asset_of(event)

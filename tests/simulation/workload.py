@@ -24,6 +24,7 @@ from outlast.runbooks.reading import parse_runbook
 COMPANIES = ("acme", "zenith")
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 FINDINGS = 40
+ASSETS = 7
 TYPES = ("finding_created", "finding_created", "finding_status_changed", "asset_updated", "asset_updated")
 SOURCE = "urn:scanner"
 RANK = {name: rank for rank, name in enumerate(SEVERITIES)}
@@ -90,7 +91,7 @@ def asset(company_id: str, finding_id: str) -> dict[str, object] | None:
 
 def asset_of(event: Event) -> str:
     """The asset that an event about an asset is about; several are about one."""
-    return f"asset-{int(event.finding_id.rpartition('-')[2]) % 7}"
+    return f"asset-{int(event.finding_id.rpartition('-')[2]) % ASSETS}"
 
 
 def rank_of(event: Event) -> int:
