@@ -51,3 +51,29 @@ def run_scenario(
         return stack.outcome()
     finally:
         stack.close()
+
+
+def run_broker_loss(folder: Path, *, executions: int, settle_seconds: float) -> Outcome:
+    """All of the broker's data is deleted under running services: while runs are under way, and while they wait.
+
+    Lost may be only what nobody had accepted yet; so the events are given time to be taken in first.
+    """
+    stack = Stack(folder)
+    try:
+        stack.signaller.hold(True)
+        for number in (1, 2):
+            stack.emit(executions // 2)
+            wait_until(lambda: stack.dispatched() >= len(stack.sent), settle_seconds, "events taken in")
+            stack.lose_broker()
+            print(f"faults: the broker lost everything, time {number}", file=sys.stderr, flush=True)
+            wait_until(lambda: stack.is_ready("kafka"), settle_seconds, "an empty broker")
+        stack.signaller.hold(False)
+        wait_until(lambda: stack.finished() >= len(stack.sent), settle_seconds, "runs after the losses")
+        stack.emit(3)
+        wait_until(lambda: stack.finished() >= len(stack.sent), settle_seconds, "runs of new events")
+        wait_until(
+            lambda: not stack.outcome().faults, 60, f"rest after the losses: {stack.outcome().faults[:3]}"
+        )
+        return stack.outcome()
+    finally:
+        stack.close()

@@ -28,6 +28,7 @@ class Signaller:
         self._refused: list[str] = []
         self._changed = threading.Condition()
         self._is_closed = False
+        self._is_holding = False
         threading.Thread(target=self._run, daemon=True).start()
 
     def send(self, key: str) -> None:
@@ -40,16 +41,26 @@ class Signaller:
             heapq.heappush(self._due, (at, key))
             self._changed.notify()
 
+    def hold(self, is_holding: bool) -> None:
+        """Send nothing for now, or go on."""
+        with self._changed:
+            self._is_holding = is_holding
+            self._changed.notify()
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._is_closed and (not self._due or self._due[0][0] > time.monotonic()):
-                    self._changed.wait(max(0.01, self._due[0][0] - time.monotonic()) if self._due else None)
+                while not self._is_closed and not self._is_next_due():
+                    is_waiting = self._due and not self._is_holding
+                    self._changed.wait(max(0.01, self._due[0][0] - time.monotonic()) if is_waiting else None)
                 if self._is_closed:
                     return
                 _, key = heapq.heappop(self._due)
             if not self._send(key):
                 self._add(time.monotonic() + RETRY_SECONDS, key)
+
+    def _is_next_due(self) -> bool:
+        return bool(self._due) and not self._is_holding and self._due[0][0] <= time.monotonic()
 
     def _send(self, key: str) -> bool:
         body = {"name": self._name, "key": key, "id": key, "for_future": True, "payload": {"by": "faults"}}

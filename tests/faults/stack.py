@@ -157,6 +157,15 @@ class Stack:
         for name in EVERYTHING:
             self.kill(name)
 
+    def lose_broker(self) -> None:
+        """The broker dies and all its data with it; the supervisor starts an empty one. Everybody else lives."""
+        self.kill("kafka")
+        (self.folder / "run" / "data" / "kafka").rename(self.folder / f"lost-{self.kills}")
+
+    def dispatched(self) -> int:
+        """Events of this company that are accepted: their runs are in the matcher's rows."""
+        return asyncio.run(self._count("select count(*) from dispatch.dispatches where company_id = $1"))
+
     def arm(self, service: str, point: str, nth: int) -> str:
         """The next life of the service dies when it passes the point for the nth time. Returns the token."""
         token = uuid.uuid4().hex
@@ -165,6 +174,10 @@ class Stack:
         self.kill(service)
         wait_until(lambda: self._is_back(service, restarts), READY_SECONDS, f"restart of {service}")
         return token
+
+    def is_ready(self, name: str) -> bool:
+        """Whether this process answers."""
+        return status(run_dir=self.folder / "run").processes[name].condition.value == "ready"
 
     def _is_back(self, service: str, restarts: int) -> bool:
         known = status(run_dir=self.folder / "run").processes[service]
@@ -182,16 +195,14 @@ class Stack:
 
     def finished(self) -> int:
         """Runs of this company that have ended, as the records have them."""
-        return asyncio.run(self._count())
+        query = "select count(*) from records_read.runs_v1 where company_id = $1 and finished_at is not null"
+        return asyncio.run(self._count(query))
 
-    async def _count(self) -> int:
+    async def _count(self, query: str) -> int:
         try:
             connection = await asyncpg.connect(self.dsn, timeout=5)
             try:
-                return await connection.fetchval(
-                    "select count(*) from records_read.runs_v1 where company_id = $1 and finished_at is not null",
-                    COMPANY,
-                )
+                return await connection.fetchval(query, COMPANY)
             finally:
                 await connection.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
