@@ -11,7 +11,10 @@ from outlast.contracts.messages import (
     Recorded,
     RunActivity,
     RunbookReference,
+    SignalRequest,
+    SignalVerdict,
     Start,
+    StartTimer,
     Unknown,
 )
 from outlast.messaging.ports import Outgoing
@@ -38,6 +41,26 @@ def _start(execution: str, runbook: RunbookReference, payload: bytes) -> Start:
         payload=Raw(payload),
         definition=_BODY,
     )
+
+
+def _nap(execution: str, timer: str = "nap") -> StartTimer:
+    return StartTimer(execution_id=execution, timer_id=timer, fire_at=_AT)
+
+
+def _signal(key: str) -> SignalRequest:
+    return SignalRequest(
+        signal_id="poison",
+        company_id="acme",
+        name="approved",
+        key=key,
+        sent_by="eve",
+        sent_at=_AT,
+        expires_at=_AT,
+    )
+
+
+def _verdict(verdict: str) -> SignalVerdict:
+    return SignalVerdict(signal_id="poison", execution_id=_EXECUTION, company_id="acme", verdict=verdict)
 
 
 def _finished(runbook: RunbookReference) -> Finished:
@@ -81,4 +104,11 @@ def poisons() -> list[Outgoing]:
         Outgoing(lifecycle, codec.encode(_finished(_NUL)), b"k", 0),
         Outgoing(topics.RECORDED, codec.encode(Recorded(executions=("no id",))), None, 1),
         Outgoing(inbox, KILLER, b"k", 2),
+        Outgoing(topics.TIMER_COMMANDS, b"{", b"k"),
+        Outgoing(topics.TIMER_COMMANDS, codec.encode(_nap("no id")), b"k"),
+        Outgoing(topics.TIMER_COMMANDS, codec.encode(_nap(_EXECUTION, "nul \x00 inside")), b"k"),
+        Outgoing(topics.SIGNALS, b"\xff no signal", b"k"),
+        Outgoing(topics.SIGNALS, codec.encode(_signal(key="")), b"k"),
+        Outgoing(topics.SUBSCRIPTIONS, codec.encode(_nap(_EXECUTION)), b"k"),
+        Outgoing(topics.VERDICTS, codec.encode(_verdict("perhaps")), b"k"),
     ]

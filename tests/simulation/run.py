@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 
 from outlast import limits
 from outlast.testing.faults import Rates
 from outlast.testing.invariants import Violation
+from outlast_signal_delivery import agenda
 from tests.simulation.invariants import ReplayCheck, check_invariants
 from tests.simulation.poison import poisons
 from tests.simulation.system import Parts, System
+from tests.stores import memory_signals
 
 CALM = Rates(commit=0, message=0, call=0, disturbance=0)
 WAVES = 6
@@ -39,21 +42,29 @@ class Outcome:
         return "\n".join(lines)
 
 
-SMALL = {"OPEN_PAGE_MAX": 2, "RECORDED_IDS_MAX": 5, "UNFINISHED_MAX": 12}
+SMALL: dict[tuple[ModuleType, str], int] = {
+    (limits, "OPEN_PAGE_MAX"): 2,
+    (limits, "RECORDED_IDS_MAX"): 5,
+    (limits, "UNFINISHED_MAX"): 12,
+    (limits, "TIMERS_HELD_MAX"): 6,
+    (limits, "TIMERS_FIRED_MAX"): 4,
+    (agenda, "DUE_MAX"): 3,
+    (memory_signals, "KEPT_FOR_A_WAIT_MAX"): 2,
+}
 """Limits of the product that are made small, so that a world of a hundred runs comes up against them."""
 
 
 @contextmanager
 def small_limits() -> Iterator[None]:
     """While a world runs."""
-    before = {name: getattr(limits, name) for name in SMALL}
-    for name, value in SMALL.items():
-        setattr(limits, name, value)
+    before = {at: getattr(*at) for at in SMALL}
+    for (module, name), value in SMALL.items():
+        setattr(module, name, value)
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(limits, name, value)
+        for (module, name), value in before.items():
+            setattr(module, name, value)
 
 
 def simulate(seed: int, rates: Rates | None = None, parts: Parts | None = None) -> Outcome:

@@ -26,16 +26,13 @@ from outlast_action_executor.ports import Committed, Group, Operation
 from outlast_engine.work import EngineWork
 from outlast_finalizer.store import Ended
 from outlast_finalizer.work import FinalizerWork
+from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.poison import KILLER
 from tests.simulation.receiver import Beside
 from tests.simulation.run import simulate
 from tests.simulation.scenario import Scenario
 from tests.simulation.system import Parts, System
 from tests.stores.memory_matcher import MemoryMatcherStore
-
-SEEDS_MAX = 60
-LOSSY = Rates(commit=30, weights={"loss": 12, "kill": 8})
-"""The broker loses everything again and again: for mechanisms that are there for that."""
 
 ZOMBIES = Rates(weights={"zombie": 30})
 """Members go on with what they have lost."""
@@ -53,17 +50,6 @@ CROWDED = only("action_executor", 10, zombie=2, rebalance=1)
 """Executors are given what others are still calling."""
 FLAKY = only("trigger_matcher", 4, platform_outage=1, rebalance=5)
 """Partitions change hands while what they need is away."""
-
-
-def assert_caught(parts: Parts, *rules: str, seeds_max: int = SEEDS_MAX, rates: Rates | None = None) -> None:
-    """Some seed shows a violation of one of these rules."""
-    seen: set[str] = set()
-    for seed in range(seeds_max):
-        found = {violation.rule for violation in simulate(seed, rates, parts).violations}
-        if found & set(rules):
-            return
-        seen |= found
-    pytest.fail(f"expected a violation of {rules} within {seeds_max} seeds, saw {sorted(seen)}")
 
 
 # ---- rule 6: one owner a partition, fenced in the database -----------------------------------------------------

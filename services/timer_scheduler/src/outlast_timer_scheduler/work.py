@@ -9,7 +9,7 @@ What is held in memory follows the rows: it changes after a commit, and after a 
 
 from collections.abc import Collection, Sequence
 
-from outlast import ids
+from outlast import ids, limits
 from outlast.clock import Clock
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import TimerDue
@@ -100,9 +100,9 @@ class TimerWork:
     async def act(self, owned: Collection[TopicPartition]) -> Turn | None:
         """Read ahead where it is time, and say a bounded part of what is due, of each partition its share."""
         now = self._clock.now()
-        upcoming = {at: self._upcoming.setdefault(at, Upcoming(at.partition)) for at in owned}
+        upcoming = {at: self._upcoming.setdefault(at, _nothing_read(at)) for at in owned}
         await self._read_ahead(list(upcoming.values()))
-        taken = take_fairly(upcoming.values(), now)
+        taken = take_fairly(upcoming.values(), now, limits.TIMERS_FIRED_MAX)
         fired = [timer for timers in taken for timer in timers]
         if not fired:
             return None
@@ -126,6 +126,10 @@ class TimerWork:
 
     def _count_held(self) -> None:
         metrics.HELD.set(sum(len(each) for each in self._upcoming.values()))
+
+
+def _nothing_read(at: TopicPartition) -> Upcoming:
+    return Upcoming(at.partition, limits.TIMERS_HELD_MAX)
 
 
 def _at(partition: int) -> TopicPartition:

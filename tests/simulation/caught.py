@@ -1,0 +1,22 @@
+"""How a test says that the simulation finds what a mutant breaks."""
+
+import pytest
+
+from outlast.testing.faults import Rates
+from tests.simulation.run import simulate
+from tests.simulation.system import Parts
+
+SEEDS_MAX = 60
+LOSSY = Rates(commit=30, weights={"loss": 12, "kill": 8})
+"""The broker loses everything again and again: for mechanisms that are there for that."""
+
+
+def assert_caught(parts: Parts, *rules: str, seeds_max: int = SEEDS_MAX, rates: Rates | None = None) -> None:
+    """Some seed shows a violation of one of these rules."""
+    seen: set[str] = set()
+    for seed in range(seeds_max):
+        found = {violation.rule for violation in simulate(seed, rates, parts).violations}
+        if found & set(rules):
+            return
+        seen |= found
+    pytest.fail(f"expected a violation of {rules} within {seeds_max} seeds, saw {sorted(seen)}")
