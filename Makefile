@@ -116,11 +116,14 @@ test-unit:
 # one target per layer, and none for a name that is no layer
 PURE_TARGETS := $(addprefix test-,$(PURE_LAYERS))
 REAL_TARGETS := $(addprefix test-,$(REAL_LAYERS))
+# files that share a system of their own; journeys of two files share one
+DIST = loadfile
+test-e2e: DIST = loadgroup
 .PHONY: $(PURE_TARGETS) $(REAL_TARGETS)
 $(PURE_TARGETS): test-%:
 	@if [ -d tests/$* ]; then $(call pytest,-q -n $(WORKERS) tests/$*); else echo "tests/$* does not exist yet"; fi
 $(REAL_TARGETS): test-%:
-	@if [ -d tests/$* ]; then $(call pytest,-q -n $(WORKERS) --dist loadfile tests/$*); \
+	@if [ -d tests/$* ]; then $(call pytest,-q -n $(WORKERS) --dist $(DIST) tests/$*); \
 	else echo "tests/$* does not exist yet"; fi
 
 ## --- measurements

@@ -53,7 +53,7 @@ def test_each_service_is_a_process_of_its_own_with_health_metrics_and_a_log(
         assert fetch(f"{process.links['health']}/livez")[0] == 200
         assert "# TYPE" in fetch(process.links["metrics"])[1]
         assert Path(process.log).stat().st_size > 0
-    assert set(system.urls) == {"platform", "control_plane"}
+    assert set(system.urls) == {"platform", "control_plane", "signal_delivery"}
 
 
 def test_all_services_killed_at_once_come_back_ready(system: Running, run_dir: Path) -> None:
