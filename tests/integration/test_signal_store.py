@@ -99,7 +99,9 @@ class Rows:
         return {answer.execution_id: answer.verdict for answer in await self.store.answers(each.delivery_id)}
 
     async def open(self, each: NewSignal) -> list[str]:
-        return [found.execution_id for found in await self.store.open_targets([each.delivery_id], ())]
+        runs = [answer.execution_id for answer in await self.store.answers(each.delivery_id)]
+        sent = await self.store.open_targets((), runs)
+        return [found.execution_id for found in sent if found.delivery_id == each.delivery_id]
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -177,7 +179,7 @@ async def test_a_key_that_a_crowd_waits_with_is_sent_to_so_many_at_once_and_to_t
     due = await rows.store.due(after(0), [each.bucket % 4], 4, DUE_MAX)
     assert len(due.sendings) == 5
     assert not {found.execution_id for found in due.sendings} & {sent.execution_id for sent in done.sendings}
-    assert len(await rows.open(each)) == SENDINGS_MAX
+    assert len(await rows.store.open_targets([each.delivery_id], ())) == SENDINGS_MAX
 
 
 async def test_a_run_that_comes_to_wait_gets_the_open_signals_sent_after_it_began(rows: Rows) -> None:
@@ -321,6 +323,18 @@ async def test_the_walk_gives_every_signal_without_an_answer_once(rows: Rows) ->
             walked += page
             at = page[-1]
     assert sorted(walked) == sorted(each.delivery_id for each in many[1:])
+
+
+async def test_the_walk_gives_what_came_early_too_because_its_last_word_may_be_lost(rows: Rows) -> None:
+    early, over = signal(1, run=A), signal(2, run=A)
+    await rows.commit(signals=[early, over])
+    await rows.commit(said=[said(early, A, "early"), said(over, A, "late")])
+    pages = [await rows.store.outstanding_page(partition, 4, "", 9) for partition in range(4)]
+    assert [name for page in pages for name in page] == [early.delivery_id]
+    assert [
+        each.delivery_id for each in await rows.store.open_targets([early.delivery_id, over.delivery_id], ())
+    ] == [early.delivery_id]
+    assert await rows.store.open_targets((), [A]) == []
 
 
 async def test_closed_signals_are_forgotten_and_open_ones_are_not(rows: Rows) -> None:

@@ -23,7 +23,7 @@ from outlast_timer_scheduler.core.due import Upcoming
 from outlast_timer_scheduler.work import TimerWork
 from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.scenario import Scenario
-from tests.simulation.system import Parts
+from tests.simulation.system import Parts, System
 from tests.stores.memory_signals import MemorySignalStore
 
 Decide = Callable[[Execution, Runbook | None, RunMessage, object], Decision]
@@ -140,6 +140,13 @@ def test_company_not_checked_a_run_takes_the_signal_of_another_company(monkeypat
     assert_caught(Parts(), "foreign")
 
 
+def signal_orders(system: System) -> None:
+    """A signal for every run that is to wait for one."""
+    for row in system.dispatch.dispatches.values():
+        if row.start.runbook.name == "order":
+            system.signaller.send(row.start.company_id, "go", run=row.start.execution_id)
+
+
 class VerdictFirst(EngineWork):
     """What became of a signal is said before it is stored."""
 
@@ -164,9 +171,7 @@ def signals_taken_and_never_stored(parts: Parts) -> set[str]:
 
     system.histories.commit = refuse  # type: ignore[method-assign]
     scenario.kill("engine")
-    for row in system.dispatch.dispatches.values():
-        if row.start.runbook.name == "order":
-            system.signaller.send(row.start.company_id, "go", run=row.start.execution_id)
+    signal_orders(system)
     scenario.run(900)
     system.histories.commit = store  # type: ignore[method-assign]
     scenario.kill("engine")
@@ -263,3 +268,38 @@ class NeverLeft(MemorySignalStore):
 
 def test_subscriptions_of_ended_runs_not_ended_they_get_signals_for_ever():
     assert_caught(Parts(signals=NeverLeft), "stuck", rates=LOSSY)
+
+
+class EarlyIsTheLastWord(MemorySignalStore):
+    """A signal that came early is not asked about any more."""
+
+    async def outstanding_page(self, partition: int, count: int, after: str, most: int) -> Sequence[str]:
+        asked = {name for (name, _), target in self.targets.items() if target.due_at is not None}
+        page = await super().outstanding_page(partition, count, after, len(self.targets))
+        return [name for name in page if name in asked][:most]
+
+
+def verdicts_lost_after_early_ones(parts: Parts) -> set[str]:
+    """Signals come before anybody waits; that they were taken is lost with the broker, when the runs are over."""
+    scenario = Scenario(parts)
+    system = scenario.system
+    system.signaller.is_active = False
+    scenario.stop("action_executor")
+    system.send_events(40)
+    scenario.run(400)
+    signal_orders(system)
+    scenario.run(400)
+    assert {target.verdict for target in system.signals.targets.values()} == {"early"}
+    scenario.stop("signal_delivery")
+    scenario.go_on("action_executor")
+    for _ in range(20):
+        system.world.clock.seconds += 10
+        scenario.run(100)
+    scenario.lose_broker()
+    scenario.go_on("signal_delivery")
+    return scenario.broken_rules()
+
+
+def test_early_verdicts_taken_for_the_last_word_what_became_of_the_signal_is_never_known():
+    assert not verdicts_lost_after_early_ones(Parts())
+    assert "verdict" in verdicts_lost_after_early_ones(Parts(signals=EarlyIsTheLastWord))

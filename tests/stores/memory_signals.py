@@ -8,7 +8,7 @@ from outlast.contracts.messages import Subscribe
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast.errors import DataRejected
-from outlast_signal_delivery.core.delivery import ANSWERED, OVER, resend_seconds
+from outlast_signal_delivery.core.delivery import ANSWERED, OVER, RANKS, resend_seconds
 from outlast_signal_delivery.limits import (
     KEPT_FOR_A_WAIT_MAX,
     POKE_SECONDS,
@@ -46,6 +46,11 @@ class Target:
     verdict: str | None = None
     rank: int = 0
     answered_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more is to be said of it: what came early is taken later, or never."""
+        return self.due_at is not None or self.rank == RANKS["early"]
 
 
 class MemorySignalStore:
@@ -186,11 +191,12 @@ class MemorySignalStore:
     async def open_targets(
         self, delivery_ids: Collection[str], execution_ids: Collection[str]
     ) -> list[Sending]:
-        """What has no answer yet, of these signals or to these runs."""
+        """What has no last word yet, of these signals; what has no answer, to these runs."""
         return [
             self._sending(name, execution_id)
             for (name, execution_id), target in sorted(self.targets.items(), key=lambda each: each[0])
-            if target.due_at is not None and (name in delivery_ids or execution_id in execution_ids)
+            if (target.is_open and name in delivery_ids)
+            or (target.due_at is not None and execution_id in execution_ids)
         ][:SENDINGS_MAX]
 
     async def due(self, now: datetime, partitions: Collection[int], count: int, most: int) -> Due:
@@ -217,8 +223,8 @@ class MemorySignalStore:
         return Due(sendings[:most], expired[:most], next_at)
 
     async def outstanding_page(self, partition: int, count: int, after: str, most: int) -> Sequence[str]:
-        """Signals of one partition without an answer, after this id, in order."""
-        names = {name for (name, _), target in self.targets.items() if target.due_at is not None}
+        """Signals of one partition without a last word, after this id, in order."""
+        names = {name for (name, _), target in self.targets.items() if target.is_open}
         return sorted(
             name
             for name in names

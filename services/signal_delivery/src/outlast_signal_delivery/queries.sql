@@ -118,11 +118,13 @@ update targets set due_at = null where due_at is not null and delivery_id = any(
 update deliveries set closed_at = $2 where closed_at is null and delivery_id = any($1::uuid[]);
 
 -- name: open_targets
--- What has no answer yet, of these signals or to these runs. What is too much for once is due by itself.
+-- What has no last word yet (rank 3 is "early"), of these signals; what has no answer, to these runs. What is too
+-- much for once is due by itself.
 select t.delivery_id, t.execution_id, t.attempts, d.company_id, d.signal_id, d.name, d.key, d.payload, d.sent_by, d.sent_at,
     d.bucket, d.traceparent
 from targets t join deliveries d using (delivery_id)
-where t.due_at is not null and (t.delivery_id = any($1::uuid[]) or t.execution_id = any($2::uuid[]))
+where (t.delivery_id = any($1::uuid[]) and (t.due_at is not null or t.rank = 3))
+   or (t.execution_id = any($2::uuid[]) and t.due_at is not null)
 order by t.due_at, d.sent_at, t.delivery_id, t.execution_id limit $3;
 
 -- name: due_targets
@@ -147,9 +149,9 @@ select least(
      order by expires_at limit 1));
 
 -- name: outstanding_page
--- Signals of one partition without an answer, after a given id, in order.
+-- Signals of one partition without a last word, after a given id, in order.
 select distinct delivery_id from targets
-where due_at is not null and delivery_id > $1 and bucket % $2 = $3 order by delivery_id limit $4;
+where (due_at is not null or rank = 3) and delivery_id > $1 and bucket % $2 = $3 order by delivery_id limit $4;
 
 -- name: shown
 -- Signals as their senders see them, with how their targets stand.

@@ -161,7 +161,9 @@ class SignalStore(Protocol):
     async def open_targets(
         self, delivery_ids: Collection[str], execution_ids: Collection[str]
     ) -> list[Sending]:
-        """What has no answer yet, of these signals or to these runs; so much as one turn sends."""
+        """What has no last word yet, of these signals; what has no answer, to these runs; so much as one turn sends.
+
+        A signal that came early has no last word: what became of it is told once, and lost if the broker loses it."""
         ...
 
     async def due(self, now: datetime, partitions: Collection[int], count: int, most: int) -> Due:
@@ -169,7 +171,7 @@ class SignalStore(Protocol):
         ...
 
     async def outstanding_page(self, partition: int, count: int, after: str, most: int) -> Sequence[str]:
-        """Signals of one partition without an answer, after this id ("" for the first), in order."""
+        """Signals of one partition without a last word, after this id ("" for the first), in order."""
         ...
 
     async def prune(self, before: datetime) -> int:
@@ -280,7 +282,7 @@ class PostgresSignalStore:
     async def open_targets(
         self, delivery_ids: Collection[str], execution_ids: Collection[str]
     ) -> list[Sending]:
-        """What has no answer yet, of these signals or to these runs."""
+        """What has no last word yet, of these signals; what has no answer, to these runs."""
         async with classified():
             return _sendings(
                 await self._pool.fetch(
@@ -299,7 +301,7 @@ class PostgresSignalStore:
         return Due(_sendings(sendings), gone, next_at)
 
     async def outstanding_page(self, partition: int, count: int, after: str, most: int) -> Sequence[str]:
-        """Signals of one partition without an answer, after this id, in order."""
+        """Signals of one partition without a last word, after this id, in order."""
         first = after or "00000000-0000-0000-0000-000000000000"
         async with classified():
             rows = await self._pool.fetch(self._queries["outstanding_page"], first, count, partition, most)

@@ -138,7 +138,7 @@ class SignalWork:
         """Nothing is cached."""
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
-        """What has no answer yet: of these signals, or to these runs that came to wait."""
+        """What has no last word yet, of these signals; what has no answer, to these runs that came to wait."""
         if at.topic == topics.SIGNALS:
             found = await self._store.open_targets(pending, ())
         elif at.topic == topics.SUBSCRIPTIONS:
@@ -149,7 +149,7 @@ class SignalWork:
         return [deliver(each) for each in found if is_addressable(each, count)]
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
-        """Signals of this partition without an answer."""
+        """Signals of this partition without a last word."""
         if at.topic != topics.SIGNALS:
             return ()
         count = await self._partition_count(topics.SIGNALS)
