@@ -1,7 +1,9 @@
 """The system that the journeys share."""
 
+import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,15 @@ from outlast_local import down, up
 from outlast_local.layout import RunFolder
 
 SAMPLE_SECONDS_MAX = 240.0
+
+
+def own_receiver(folder: RunFolder) -> None:
+    """A port of our own: the usual one may be another system's by the time that we need it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    folder.create()
+    (folder.root / "receiver.json").write_text(json.dumps({"address": address}))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +40,7 @@ def system() -> Iterator[System]:
             patch.delenv(name)
         for name in ("OUTLAST_API_URL", "OUTLAST_API_KEY", "OUTLAST_COMPANY", "OUTLAST_EGRESS_ALLOW"):
             patch.delenv(name, raising=False)
+        own_receiver(folder)
         receiver = choose_receiver(folder)
         patch.setenv("OUTLAST_EGRESS_ALLOW", "")
         patch.setenv("PMAP_RUNBOOK_ENGINE", "workflow")
