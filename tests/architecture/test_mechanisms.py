@@ -16,14 +16,10 @@ def test_every_test_that_a_mechanism_names_exists() -> None:
 
 
 def test_every_mutant_has_its_row() -> None:
-    path = "tests/simulation/test_mutants.py"
-    named = {
-        name
-        for where, name in NODE_ID.findall((ROOT / "docs" / "mechanisms.md").read_text())
-        if where == path
-    }
+    named = NODE_ID.findall((ROOT / "docs" / "mechanisms.md").read_text())
     controls = {"test_a_world_with_every_mechanism_in_place_is_not_caught"}
-    assert _tests(ROOT / path) - controls == named
+    for path in ("tests/simulation/test_mutants.py", "tests/simulation/test_waiting_mutants.py"):
+        assert _tests(ROOT / path) - controls == {name for where, name in named if where == path}
 
 
 def _tests(path: Path) -> set[str]:
