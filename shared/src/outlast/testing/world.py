@@ -33,7 +33,7 @@ IDLE_SECONDS = 20.0
 WAITING_ROUNDS = 3
 """Rounds in which nothing happens until the clock jumps to where something falls due."""
 DUE_SECONDS = 0.001
-DRAIN_ROUNDS_MAX = 1_500
+DRAIN_ROUNDS_MAX = 600
 STEP_SECONDS_MAX = 0.05
 FROZEN_SECONDS = 45.0
 """Longer than a claim of a default time-out lives."""
