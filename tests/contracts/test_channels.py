@@ -73,7 +73,9 @@ def test_a_refused_message_goes_to_the_dead_letters_of_the_service_that_refused_
 
 def test_lanes_are_co_partitioned() -> None:
     lanes = [channel for channel in CHANNELS if channel.document.get("x-lanes")]
-    assert {channel.address for channel in lanes} == {topics.LIFECYCLE, topics.RECORDED}
+    assert {channel.address for channel in lanes} == {
+        topics.LIFECYCLE, topics.RECORDED, topics.GATE_REQUESTS, topics.GATE_DECISIONS, topics.CONTROL_COMMANDS,
+    }  # fmt: skip
     assert len({channel.partitions for channel in lanes}) == 1
 
 

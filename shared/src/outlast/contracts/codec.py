@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from outlast.contracts import messages
+from outlast.contracts import control, guarding, messages
 from outlast.errors import ContractError
 
 T = TypeVar("T")
@@ -41,3 +41,6 @@ signals: Decoder[messages.SignalMessage] = Decoder(messages.SignalMessage)
 lifecycle: Decoder[messages.LifecycleMessage] = Decoder(messages.LifecycleMessage)
 recorded: Decoder[messages.Recorded] = Decoder(messages.Recorded)
 compacted: Decoder[messages.CompactedMessage] = Decoder(messages.CompactedMessage)
+inline: Decoder[messages.InlineMessage] = Decoder(messages.InlineMessage)
+gate: Decoder[guarding.GateMessage] = Decoder(guarding.GateMessage)
+commands: Decoder[control.ControlMessage] = Decoder(control.ControlMessage)

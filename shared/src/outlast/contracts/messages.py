@@ -10,42 +10,24 @@ from typing import TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of all messages; the tag is the type with its version."""
-
-
-class EventReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which domain event caused something: an event is known by (company, source, id)."""
-
-    source: str
-    id: str
-    type: str
-    time: datetime
-    """The event's own time, else the broker's: the frozen `now` of conditions and templates."""
-    subject: str = ""
-
-
-class RunbookReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The pinned definition of a run."""
-
-    id: str
-    name: str
-    version: int
-    sha256: str
-    """Digest of the canonical definition document."""
-
-
-class ActionError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why an action failed; `code` is stable and bounded, `message` is for people."""
-
-    code: str
-    message: str
-    retryable: bool = False
-    retry_after_seconds: float | None = None
-    path: str = ""
-    """Where in the definition, for faults of templates and conditions."""
-
+from outlast.contracts.lifecycle import Compared as Compared
+from outlast.contracts.lifecycle import Difference as Difference
+from outlast.contracts.lifecycle import Finished as Finished
+from outlast.contracts.lifecycle import LifecycleMessage as LifecycleMessage
+from outlast.contracts.lifecycle import Queued as Queued
+from outlast.contracts.lifecycle import Resumed as Resumed
+from outlast.contracts.lifecycle import Resuming as Resuming
+from outlast.contracts.lifecycle import Started as Started
+from outlast.contracts.lifecycle import Unknown as Unknown
+from outlast.contracts.lifecycle import Waiting as Waiting
+from outlast.contracts.lifecycle import Withheld as Withheld
+from outlast.contracts.parts import ActionError as ActionError
+from outlast.contracts.parts import EventReference as EventReference
+from outlast.contracts.parts import Message as Message
+from outlast.contracts.parts import Origin as Origin
+from outlast.contracts.parts import RunbookReference as RunbookReference
+from outlast.contracts.parts import StepSummary as StepSummary
+from outlast.contracts.parts import Wait as Wait
 
 # ---- engine.inbox -------------------------------------------------------------------------------------------
 
@@ -66,6 +48,7 @@ class Start(Message, frozen=True, kw_only=True, tag="start.v1"):
     chain: tuple[str, ...] = ()
     """Executions whose actions caused the event, oldest first."""
     traceparent: str = ""
+    origin: Origin = Origin()
 
 
 class ActivityResult(Message, frozen=True, kw_only=True, tag="activity_result.v1"):
@@ -124,7 +107,69 @@ class DeliverSignal(Message, frozen=True, kw_only=True, tag="deliver_signal.v1")
     """The correlation key it was sent with: for a step that waits with this key. "" for any step of the run."""
 
 
-InboxMessage: TypeAlias = Start | ActivityResult | Recorded | Probe | TimerDue | DeliverSignal
+class Cancel(Message, frozen=True, kw_only=True, tag="cancel.v1"):
+    """End this run: nothing more of it begins, and it is cancelled when what is in flight has settled."""
+
+    execution_id: str
+    company_id: str
+    by: str
+    """Who asked for it: an identity's name."""
+    at: datetime
+    reason: str = ""
+
+
+class SlotGranted(Message, frozen=True, kw_only=True, tag="slot_granted.v1"):
+    """The run that gave its slot back while it waited has one again, and goes on."""
+
+    execution_id: str
+    seq: int
+    """Of the `resuming` message that it answers."""
+
+
+class OutcomeStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of an inline run as it went."""
+
+    activity_id: str
+    action: str
+    action_class: str
+    status: str
+    """success | failed | skipped"""
+    attempts: int = 1
+    started_at: datetime | None = None
+    duration_ms: float = 0.0
+    reason: str = ""
+    input: Raw | UnsetType = UNSET
+    """The rendered config; absent where the action was settled without a call."""
+    output: Raw | UnsetType = UNSET
+    fold: Raw | UnsetType = UNSET
+    error: ActionError | None = None
+
+
+class InlineOutcome(Message, frozen=True, kw_only=True, tag="inline_outcome.v1"):
+    """What the inline run of a shadowed execution did, step by step: its durable double is compared with it."""
+
+    execution_id: str
+    company_id: str
+    status: str
+    at: datetime
+    steps: tuple[OutcomeStep, ...]
+    is_cut: bool = False
+    """Inputs and outputs were left out, because all together were too large for one message."""
+
+
+InboxMessage: TypeAlias = (
+    Start
+    | ActivityResult
+    | Recorded
+    | Probe
+    | TimerDue
+    | DeliverSignal
+    | Cancel
+    | SlotGranted
+    | InlineOutcome
+)
+InlineMessage: TypeAlias = Start | Cancel
+"""`executions.inline`, key = the execution's id."""
 
 
 # ---- activities.<class> -------------------------------------------------------------------------------------
@@ -237,123 +282,6 @@ class SignalVerdict(Message, frozen=True, kw_only=True, tag="signal_verdict.v1")
 SignalMessage: TypeAlias = SignalRequest | Subscribe | Unsubscribe | SignalVerdict
 
 
-# ---- executions.lifecycle -----------------------------------------------------------------------------------
-
-
-class StepSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One step of a finished run, without its input and output (those are in the history)."""
-
-    id: str
-    action: str
-    status: str
-    """success | failed | skipped"""
-    name: str = ""
-    attempts: int = 1
-    started_at: datetime | None = None
-    duration_ms: float = 0.0
-    reason: str = ""
-    """Why it was skipped."""
-    error: ActionError | None = None
-
-
-class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
-    """The first message of a run that really starts: carries the payload for the run's record."""
-
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
-    payload: Raw
-    chain: tuple[str, ...] = ()
-
-
-class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
-    """A run has ended. It carries all that its record needs but the payload, which `started` brought."""
-
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
-    started_at: datetime
-    status: str
-    """success | failed | partial | skipped | cancelled"""
-    steps: tuple[StepSummary, ...]
-    payload: Raw | UnsetType = UNSET
-    """Given unless a `started` message with it is known to be delivered."""
-    chain: tuple[str, ...] = ()
-    error: ActionError | None = None
-    """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""
-
-
-class Wait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run waits for."""
-
-    activity_id: str
-    kind: str
-    """sleep | signal | retry"""
-    until: datetime | None = None
-    """When it goes on by itself."""
-    signal: str = ""
-    key: str = ""
-    attempt: int = 0
-    """For a retry: the attempt that comes next."""
-
-
-class Waiting(Message, frozen=True, kw_only=True, tag="waiting.v1"):
-    """A run has come to where nothing but time or a signal brings it on."""
-
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
-    started_at: datetime
-    waits: tuple[Wait, ...]
-    chain: tuple[str, ...] = ()
-
-
-class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
-    """A run that waited goes on."""
-
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
-    started_at: datetime
-    chain: tuple[str, ...] = ()
-
-
-class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
-    """The answer to a probe for an execution that the engine does not know; the matcher sends the start again."""
-
-    execution_id: str
-    company_id: str
-    runbook_id: str
-    lane: int
-
-
-LifecycleMessage: TypeAlias = Started | Waiting | Resumed | Finished | Unknown
-
-
 # ---- compacted topics ---------------------------------------------------------------------------------------
 
 
@@ -425,4 +353,20 @@ class EngineStatus(Message, frozen=True, kw_only=True, tag="engine_status.v1"):
     at: datetime
 
 
-CompactedMessage: TypeAlias = Head | Definition | Producer | Identity | CatalogueAction | EngineStatus
+class Breaker(Message, frozen=True, kw_only=True, tag="breaker.v1"):
+    """A runbook's circuit breaker (`breakers`, key company/runbook); no message means closed, generation 0."""
+
+    company_id: str
+    runbook_id: str
+    generation: int
+    """Raised by each reset: outcomes of an older one do not count."""
+    is_open: bool
+    failures: int
+    """Failed executions in a row."""
+    tripped_at: datetime | None = None
+    revision: int = 0
+
+
+CompactedMessage: TypeAlias = (
+    Head | Definition | Producer | Identity | CatalogueAction | EngineStatus | Breaker
+)

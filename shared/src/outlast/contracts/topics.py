@@ -25,6 +25,12 @@ PRODUCERS = "producers"
 IDENTITIES = "identities"
 CATALOGUE = "actions.catalogue"
 ENGINE_STATUS = "engine.status"
+BREAKERS = "breakers"
+INLINE = "executions.inline"
+GATE_REQUESTS = "gate.requests"
+GATE_DECISIONS = "gate.decisions"
+CONTROL_COMMANDS = "control.commands"
+SCHEDULE_FIRED = "schedule.fired"
 
 
 def activities(action_class: str) -> str:
@@ -69,8 +75,8 @@ class Topic:
 
 
 SERVICES = (
-    "platform", "trigger_matcher", "engine", "action_executor", "timer_scheduler", "signal_delivery", "finalizer",
-    "control_plane",
+    "platform", "trigger_matcher", "gate", "engine", "action_executor", "timer_scheduler", "signal_delivery",
+    "finalizer", "control_plane",
 )  # fmt: skip
 
 DEAD_LETTER_ENVELOPE_BYTES = 64 * 1024
@@ -85,6 +91,11 @@ def _dead_letters(service: str) -> Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic(PLATFORM_EVENTS, "platform"),
     Topic(API_EVENTS, "control_plane"),
+    Topic(SCHEDULE_FIRED, "timer_scheduler"),
+    Topic(CONTROL_COMMANDS, "control_plane"),
+    Topic(GATE_REQUESTS, "trigger_matcher"),
+    Topic(GATE_DECISIONS, "gate"),
+    Topic(INLINE, "trigger_matcher"),
     Topic(ENGINE_INBOX, "engine"),
     *(Topic(activities(name), "engine") for name in ACTION_CLASSES),
     Topic(TIMER_COMMANDS, "engine"),
@@ -98,6 +109,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic(IDENTITIES, "control_plane", partitions=1, is_compacted=True),
     Topic(CATALOGUE, "action_executor", partitions=1, is_compacted=True),
     Topic(ENGINE_STATUS, "engine", partitions=1, is_compacted=True),
+    Topic(BREAKERS, "finalizer", partitions=1, is_compacted=True),
     *(_dead_letters(name) for name in SERVICES),
 )
 

@@ -92,6 +92,7 @@ def _start(state: Execution, runbook: Runbook | None, start: Start, at: datetime
             engine_version=ENGINE_VERSION,
             chain=start.chain,
             traceparent=start.traceparent,
+            origin=start.origin,
         )
     )
     turn.advance(runbook)

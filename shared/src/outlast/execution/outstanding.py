@@ -113,6 +113,7 @@ def _waiting(state: Execution, started: WorkflowStarted) -> Waiting | Resumed:
         at=state.waits_changed_at or state.started_at,
         started_at=state.started_at,
         chain=started.chain,
+        origin=started.origin,
     )
     return Waiting(**structs.asdict(common), waits=found) if found else common
 
@@ -163,6 +164,7 @@ def _started(state: Execution, started: WorkflowStarted) -> Started:
         at=state.started_at,
         payload=started.payload,
         chain=started.chain,
+        origin=started.origin,
     )
 
 
@@ -203,6 +205,7 @@ def _finished(
         steps=tuple(_summary(step) for step in state.steps.values()),
         payload=started.payload if after_sequence == 0 else UNSET,
         chain=started.chain,
+        origin=started.origin,
         error=ended.error if isinstance(ended, WorkflowFailed) else None,
     )
 

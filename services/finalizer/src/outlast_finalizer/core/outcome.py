@@ -5,7 +5,18 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
-from outlast.contracts.messages import Finished, LifecycleMessage, Resumed, Started, Unknown, Waiting
+from outlast.contracts.messages import (
+    Compared,
+    Finished,
+    LifecycleMessage,
+    Queued,
+    Resumed,
+    Resuming,
+    Started,
+    Unknown,
+    Waiting,
+    Withheld,
+)
 
 RunMessage = Started | Waiting | Resumed | Finished
 
@@ -29,7 +40,7 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
     """
     rows: dict[str, RunRow] = {}
     for message in messages:
-        if isinstance(message, Unknown):
+        if isinstance(message, Unknown | Queued | Withheld | Resuming | Compared):
             continue
         present = rows.get(message.execution_id)
         if present is None:

@@ -17,6 +17,9 @@ DECODERS: tuple[codec.Decoder[Any], ...] = (
     codec.lifecycle,
     codec.recorded,
     codec.compacted,
+    codec.inline,
+    codec.gate,
+    codec.commands,
 )
 
 

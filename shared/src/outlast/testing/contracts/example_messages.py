@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from outlast.contracts import messages
 from outlast.runbooks.documents import digest
+from outlast.testing.contracts.example_guards import guarded_messages
 from outlast.testing.contracts.example_waits import waiting_messages
 from outlast.testing.contracts.story import (
     BORN,
@@ -29,6 +30,7 @@ def message_examples() -> Iterator[tuple[str, messages.Message]]:
     yield from _inbox_messages()
     yield from _activity_and_lifecycle_messages()
     yield from waiting_messages()
+    yield from guarded_messages()
     yield from _compacted_messages()
 
 

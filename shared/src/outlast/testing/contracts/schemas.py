@@ -15,16 +15,19 @@ from typing import TypeAlias, cast, get_args
 import msgspec
 
 from outlast import limits
+from outlast.contracts.control import ControlMessage
 from outlast.contracts.domain_events import DOMAIN_EVENTS
+from outlast.contracts.guarding import GateMessage
 from outlast.contracts.messages import (
     ActivityMessage,
     CompactedMessage,
     InboxMessage,
+    InlineMessage,
     LifecycleMessage,
-    Message,
     SignalMessage,
     TimerCommand,
 )
+from outlast.contracts.parts import Message
 from outlast.history.events import Event, HistoryEvent
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -155,10 +158,12 @@ def envelope_schema() -> Schema:
 
 
 def _messages() -> Iterator[type[Message]]:
-    for union in (
-        InboxMessage, ActivityMessage, TimerCommand, SignalMessage, LifecycleMessage, CompactedMessage,
-    ):  # fmt: skip
-        yield from cast("Iterator[type[Message]]", _members(union))
+    unions = (
+        InboxMessage, InlineMessage, ActivityMessage, TimerCommand, SignalMessage, LifecycleMessage, GateMessage,
+        ControlMessage, CompactedMessage,
+    )  # fmt: skip
+    members = (member for union in unions for member in _members(union))
+    yield from cast("Iterator[type[Message]]", dict.fromkeys(members))
 
 
 def _members(union: object) -> tuple[type[msgspec.Struct], ...]:

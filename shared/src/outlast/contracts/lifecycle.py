@@ -1,0 +1,204 @@
+"""What became of executions (`executions.lifecycle`): compared by (rank, seq), a greater pair wins.
+
+rank 0 = the dispatch row's version, 1 = history or ledger, 2 = the watchdog.
+"""
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from outlast.contracts.parts import (
+    ActionError,
+    EventReference,
+    Message,
+    Origin,
+    RunbookReference,
+    StepSummary,
+    Wait,
+)
+
+
+class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
+    """The first message of a run that really starts: carries the payload for the run's record."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    payload: Raw
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
+    """A run has ended. It carries all that its record needs but the payload, which `started` brought."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    status: str
+    """success | failed | partial | skipped | cancelled"""
+    steps: tuple[StepSummary, ...]
+    payload: Raw | UnsetType = UNSET
+    """Given unless a `started` message with it is known to be delivered."""
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+    error: ActionError | None = None
+    """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""
+    reason: str = ""
+    """Why it was cancelled, where somebody said so."""
+    by: str = ""
+    """Who cancelled it."""
+
+
+class Waiting(Message, frozen=True, kw_only=True, tag="waiting.v1"):
+    """A run has come to where nothing but time or a signal brings it on."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    waits: tuple[Wait, ...]
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
+    """A run that waited goes on."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
+    """The answer to a probe for an execution that the engine does not know; the matcher sends the start again."""
+
+    execution_id: str
+    company_id: str
+    runbook_id: str
+    lane: int
+
+
+class Resuming(Message, frozen=True, kw_only=True, tag="resuming.v1"):
+    """A run whose wait is over asks for the slot that it gave back; it goes on at `slot_granted`."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    started_at: datetime
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Queued(Message, frozen=True, kw_only=True, tag="queued.v1"):
+    """A firing that is accepted and may not start yet."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    reason: str
+    """slot_taken | company_limit | engine_down"""
+    payload: Raw | UnsetType = UNSET
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Withheld(Message, frozen=True, kw_only=True, tag="withheld.v1"):
+    """A firing that does not become a run: on record beside those that did."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    event: EventReference
+    mode: str
+    lane: int
+    rank: int
+    seq: int
+    at: datetime
+    status: str
+    """skipped | cancelled"""
+    reason: str
+    """throttled | slot_taken | queue_full | queue_age | breaker_open | loop | inactive | cancelled"""
+    detail: str = ""
+    """For people: which window, which chain, what was said at the cancellation."""
+    by: str = ""
+    """Who cancelled it."""
+    payload: Raw | UnsetType = UNSET
+    chain: tuple[str, ...] = ()
+    origin: Origin = Origin()
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place where the durable double of an inline run came to something else."""
+
+    activity_id: str
+    """"" for the run as a whole."""
+    what: str
+    """input | status | reason | order | output | missing | extra | conclusion | incomparable"""
+    inline: str
+    """As it was, cut to an excerpt."""
+    shadow: str
+    after_wait: bool = False
+    """A wait that inline skips stood before it, so that the world may have been another by then."""
+
+
+class Compared(Message, frozen=True, kw_only=True, tag="compared.v1"):
+    """A shadow run has ended: whether it agrees with the inline run of the same execution."""
+
+    execution_id: str
+    company_id: str
+    runbook: RunbookReference
+    lane: int
+    at: datetime
+    is_agreed: bool
+    steps_compared: int
+    differences: tuple[Difference, ...] = ()
+    expected: tuple[str, ...] = ()
+    """Steps that differ because inline skips what waits."""
+
+
+LifecycleMessage: TypeAlias = (
+    Queued | Started | Waiting | Resuming | Resumed | Finished | Withheld | Compared | Unknown
+)
