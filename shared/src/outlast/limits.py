@@ -108,3 +108,21 @@ TIMERS_HELD_MAX = 2_000
 """Timers of one partition that the timer scheduler holds in memory; a quarter more for a moment."""
 TIMERS_FIRED_MAX = 1_000
 """Timers that one turn fires; commands get their turn in between."""
+WINDOW_SECONDS_MAX = 366 * 24 * 3600
+"""The longest window of a throttle."""
+WINDOW_LIMIT_MAX = 10_000
+"""Firings in one window: the gate keeps each until the window has passed."""
+THROTTLES_MAX = 10
+"""Windows of one runbook."""
+CONCURRENCY_LIMIT_MAX = 10_000
+"""Runs with one concurrency key at the same time."""
+QUEUE_LIMIT_DEFAULT = 1_000
+"""Firings that wait for one concurrency key, unless told otherwise."""
+QUEUE_LIMIT_MAX = 100_000
+"""Firings that may wait for one concurrency key."""
+GUARD_KEY_CHARACTERS_MAX = 200
+"""A rendered throttle or concurrency key; a longer one is replaced by its digest."""
+BREAKER_THRESHOLD_DEFAULT = 10
+"""Failed executions in a row that trip a runbook's breaker."""
+BREAKER_THRESHOLD_MAX = 1_000
+"""The highest threshold that a runbook may ask for."""

@@ -279,10 +279,6 @@ def test_branches_are_limited_in_depth() -> None:
 @pytest.mark.parametrize(
     ("document", "path", "word"),
     [
-        (changed(guardrails={"throttle_seconds": 60}), "guardrails.throttle_seconds", "throttle_seconds"),
-        (changed(guardrails={"concurrency_key": "{{ x }}"}), "guardrails.concurrency_key", "concurrency_key"),
-        (changed(guardrails={"throttles": []}), "guardrails.throttles", "throttles"),
-        (changed(engine="inline"), "engine", "inline"),
         (changed(rules=[{"event": "schedule"}]), "rules[0].event", "schedule"),
         (with_action(type="resolve_owner", compensate={"type": "x"}), "actions[0].compensate", "compensate"),
     ],

@@ -43,7 +43,19 @@ class RunSuppressed(Message, frozen=True, kw_only=True, tag="run_suppressed.v1")
     at: datetime
     lane: int
     executions: tuple[str, ...] = ()
-    """Empty: all of the runbook that were suppressed and not run yet."""
+    """Empty: all of the runbook that were suppressed, and neither run nor let go since."""
+    reason: str = ""
+
+
+class LetGoSuppressed(Message, frozen=True, kw_only=True, tag="let_go_suppressed.v1"):
+    """Firings that an open breaker held back stay held back: no later order for all of them runs these."""
+
+    command_id: str
+    company_id: str
+    runbook_id: str
+    by: str
+    at: datetime
+    lane: int
     reason: str = ""
 
 
@@ -71,4 +83,4 @@ class ResetBreaker(Message, frozen=True, kw_only=True, tag="reset_breaker.v1"):
     reason: str = ""
 
 
-ControlMessage: TypeAlias = TriggerRunbook | RunSuppressed | CancelExecution | ResetBreaker
+ControlMessage: TypeAlias = TriggerRunbook | RunSuppressed | LetGoSuppressed | CancelExecution | ResetBreaker

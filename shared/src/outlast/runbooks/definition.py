@@ -1,7 +1,7 @@
 """A runbook in memory: compiled once from a saved definition, then only read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -9,6 +9,7 @@ from outlast.runbooks.catalogue import ActionClass
 from outlast.runbooks.choices import Choice
 from outlast.runbooks.conditions import Condition
 from outlast.runbooks.documents import Json
+from outlast.runbooks.guardrails import Guardrails
 from outlast.runbooks.templates import TemplateValue
 
 EventType: TypeAlias = Literal[
@@ -115,6 +116,7 @@ class Runbook:
     active: bool | None = None
     engine: EngineChoice | None = None
     requires_durable: bool = False
+    guardrails: Guardrails = field(default_factory=Guardrails)
 
 
 def generated_id(parent: str, position: int) -> str:

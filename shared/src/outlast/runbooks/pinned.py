@@ -5,7 +5,7 @@ identity.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 import msgspec
@@ -28,6 +28,7 @@ from outlast.runbooks.definition import (
 from outlast.runbooks.documents import Json, canonical
 from outlast.runbooks.durations import format_duration, parse_duration
 from outlast.runbooks.faults import DefinitionFault, DefinitionRefused, element, member
+from outlast.runbooks.guardrails import Guardrails, read_guardrails
 from outlast.runbooks.templates import TemplateValue
 
 _Object: TypeAlias = dict[str, object]
@@ -66,6 +67,9 @@ class _PinnedStep(msgspec.Struct, frozen=True, rename={"action_class": "class", 
 class _PinnedRules(msgspec.Struct, frozen=True):
     name: str
     rules: list[_PinnedRule]
+    engine: EngineChoice | None = None
+    requires_durable: bool = False
+    guardrails: _Object = {}
 
 
 class _PinnedRunbook(msgspec.Struct, frozen=True):
@@ -75,6 +79,7 @@ class _PinnedRunbook(msgspec.Struct, frozen=True):
     description: str = ""
     engine: EngineChoice | None = None
     requires_durable: bool = False
+    guardrails: _Object = {}
 
 
 _RULES = msgspec.json.Decoder(_PinnedRules)
@@ -103,6 +108,7 @@ def load_pinned(data: bytes) -> Runbook:
         description=pinned.description,
         engine=pinned.engine,
         requires_durable=pinned.requires_durable,
+        guardrails=read_guardrails(cast("Json", pinned.guardrails), "guardrails", faults),
     )
     if faults:
         raise DefinitionRefused(faults)
@@ -111,23 +117,27 @@ def load_pinned(data: bytes) -> Runbook:
 
 @dataclass(frozen=True, slots=True)
 class PinnedRules:
-    """As much of a runbook as is needed to match it."""
+    """As much of a runbook as is needed to match it, and to send what fires."""
 
     name: str
     rules: tuple[Rule, ...]
+    engine: EngineChoice | None = None
+    requires_durable: bool = False
+    guardrails: Guardrails = field(default_factory=Guardrails)
 
 
 def load_rules(data: bytes) -> PinnedRules:
-    """Only the trigger rules of pinned bytes, for whoever matches and does not run; compiles no template.
+    """Only the trigger rules and guardrails of pinned bytes, for whoever matches and does not run.
 
     Errors as `load_pinned`.
     """
     faults: list[DefinitionFault] = []
     pinned = _RULES.decode(data)
     rules = _rules(pinned.rules, faults)
+    guardrails = read_guardrails(cast("Json", pinned.guardrails), "guardrails", faults)
     if faults:
         raise DefinitionRefused(faults)
-    return PinnedRules(pinned.name, rules)
+    return PinnedRules(pinned.name, rules, pinned.engine, pinned.requires_durable, guardrails)
 
 
 def to_document(runbook: Runbook) -> dict[str, Json]:
@@ -144,6 +154,8 @@ def to_document(runbook: Runbook) -> dict[str, Json]:
         document["engine"] = runbook.engine
     if runbook.requires_durable:
         document["requires_durable"] = True
+    if runbook.guardrails.document:
+        document["guardrails"] = runbook.guardrails.document
     document["rules"] = [_rule_document(rule) for rule in runbook.rules]
     document["actions"] = [
         _step_document(step, generated_id("", i + 1)) for i, step in enumerate(runbook.actions)

@@ -11,8 +11,9 @@ from outlast.runbooks.definition import EVENT_TYPES, EngineChoice, EventType, Ru
 from outlast.runbooks.documents import Json, canonical, document_faults, kind_of
 from outlast.runbooks.faults import DefinitionFault, DefinitionRefused, element, member
 from outlast.runbooks.fields import FieldReader
+from outlast.runbooks.guardrails import GUARDRAIL_KEYS, read_guardrails
 from outlast.runbooks.trees import suggestion
-from outlast.runbooks.unreleased import GUARDRAIL_KEYS, unreleased_faults
+from outlast.runbooks.unreleased import unreleased_faults
 
 _KEYS = (
     "name",
@@ -69,7 +70,7 @@ class _RunbookReader:
         actions = self._actions.read_list(fields.required("actions"), "actions", parent="", depth=0)
         if document.get("actions") == []:
             self._faults.append(DefinitionFault("actions", "expected at least one action, got none"))
-        self._guardrails(document)
+        guardrails = read_guardrails(document.get("guardrails", {}), "guardrails", self._faults)
         engine = fields.one_of("engine", _ENGINES, None)
         requires_durable = fields.boolean("requires_durable")
         if len(self._faults) > before:
@@ -82,6 +83,7 @@ class _RunbookReader:
             active=active,
             engine=engine,
             requires_durable=requires_durable,
+            guardrails=guardrails,
         )
 
     def _name(self, fields: FieldReader) -> str:
@@ -89,14 +91,6 @@ class _RunbookReader:
         if name and (name != name.strip() or not name.isprintable()):
             self._faults.append(DefinitionFault("name", "expected a printable name without space around it"))
         return name
-
-    def _guardrails(self, document: dict[str, Json]) -> None:
-        guardrails = document.get("guardrails", {})
-        if not isinstance(guardrails, dict):
-            message = f"expected an object, got {kind_of(guardrails)}"
-            self._faults.append(DefinitionFault("guardrails", message))
-            return
-        FieldReader(guardrails, "guardrails", self._faults).refuse_unknown(GUARDRAIL_KEYS)
 
     def _rules(self, fields: FieldReader) -> tuple[Rule, ...]:
         rules = fields.required("rules")

@@ -5,42 +5,14 @@ from collections.abc import Iterator
 from outlast.runbooks.documents import Json
 from outlast.runbooks.faults import DefinitionFault, element, member
 
-GUARDRAIL_KEYS = (
-    "throttle_seconds",
-    "throttle_key",
-    "throttles",
-    "concurrency_key",
-    "concurrency_limit",
-    "on_conflict",
-    "release_while_waiting",
-    "queue_limit",
-    "queue_age",
-    "chain_depth",
-    "breaker_threshold",
-)
-
 
 def unreleased_faults(document: dict[str, Json]) -> list[DefinitionFault]:
     """Every part of a definition that a later release will do, with its place."""
-    return [*_guardrails(document), *_engine(document), *_schedules(document), *_actions(document)]
+    return [*_schedules(document), *_actions(document)]
 
 
 def _later(path: str, what: str, instead: str) -> DefinitionFault:
     return DefinitionFault(path, f"{what} not part of this release yet: {instead}")
-
-
-def _guardrails(document: dict[str, Json]) -> Iterator[DefinitionFault]:
-    guardrails = document.get("guardrails")
-    if isinstance(guardrails, dict):
-        for key in guardrails:
-            if key in GUARDRAIL_KEYS:
-                path = member("guardrails", key)
-                yield _later(path, f"guardrails ({key}) are", "remove it, and the runbook runs unguarded")
-
-
-def _engine(document: dict[str, Json]) -> Iterator[DefinitionFault]:
-    if document.get("engine") == "inline":
-        yield _later("engine", "engine: inline is", "remove it, and the runbook runs durably")
 
 
 def _schedules(document: dict[str, Json]) -> Iterator[DefinitionFault]:

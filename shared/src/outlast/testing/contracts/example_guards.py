@@ -105,6 +105,18 @@ def _commands() -> Iterator[tuple[str, parts.Message]]:
         ),
     )
     yield (
+        "after_a_reset",
+        control.LetGoSuppressed(
+            command_id="cmd-5",
+            company_id=COMPANY,
+            runbook_id=RUNBOOK,
+            by="ana",
+            at=at(60),
+            lane=2,
+            reason="handled by hand",
+        ),
+    )
+    yield (
         "by_hand",
         control.CancelExecution(
             command_id="cmd-3",
