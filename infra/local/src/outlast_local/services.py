@@ -25,10 +25,11 @@ class Service:
     name: str
     number: int
     has_api: bool = False
+    has_database: bool = True
 
     @property
     def database_variable(self) -> str:
-        """The setting that holds its DSN."""
+        """The setting that holds its DSN, if it has a database."""
         return f"{self.name.upper()}_DATABASE_URL"
 
 
@@ -41,6 +42,7 @@ SERVICES = (
     Service("finalizer", 5),
     Service("timer_scheduler", 6),
     Service("signal_delivery", 7, has_api=True),
+    Service("gate", 8, has_database=False),
 )
 
 
@@ -87,11 +89,12 @@ def _program(service: Service, folder: RunFolder, ports: Ports, servers: Servers
     environment |= system_secrets(folder)
     environment |= {
         "KAFKA_BOOTSTRAP_SERVERS": servers.kafka_bootstrap,
-        service.database_variable: servers.databases[service.name],
         "OUTLAST_HEALTH_PORT": str(ports.health(service.number)),
         "OUTLAST_INSTANCE": "0",
         "PYTHONUNBUFFERED": "1",
     }
+    if service.has_database:
+        environment[service.database_variable] = servers.databases[service.name]
     for name, url in api_urls(ports).items():
         environment[f"{name.upper()}_URL"] = url
     if service.has_api:

@@ -42,17 +42,18 @@ async def _supervise(folder: RunFolder, state: SystemState, owner_pid: int | Non
     ports = choose_ports(folder)
     embedded: list[Program] = []
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")
-    databases = {s.name: dsn for s in SERVICES if (dsn := os.environ.get(s.database_variable))}
+    owners = [service for service in SERVICES if service.has_database]
+    databases = {s.name: dsn for s in owners if (dsn := os.environ.get(s.database_variable))}
     if not bootstrap:
         kafka = await asyncio.to_thread(kafka_program, folder, ports, _print)
         bootstrap = kafka.links["bootstrap"]
         embedded.append(kafka)
     dsn = next(iter(databases.values()), "")
-    if len(databases) < len(SERVICES):
+    if len(databases) < len(owners):
         cluster = await asyncio.to_thread(postgres_cluster, folder, ports)
         dsn = cluster.dsn
         embedded.append(postgres_program(cluster))
-        databases = {service.name: dsn for service in SERVICES} | databases
+        databases = {service.name: dsn for service in owners} | databases
     servers = Servers(bootstrap, databases)
     urls = {} if state.servers_only else api_urls(ports)
     whole = SystemState(

@@ -1,0 +1,1 @@
+"""The gate: may this firing start now? Faust drives the pure decision of `outlast.guardrails`."""
