@@ -217,12 +217,17 @@ class Follower:
         return self.process.wait(20)
 
 
+def _hear_ctrl_c() -> None:
+    """A suite that a shell runs in the background ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def following(system: System, *arguments: str) -> Iterator[Follower]:
     """The command, once it has said that it follows."""
     process = subprocess.Popen(
         system.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=system.environment | {"PYTHONUNBUFFERED": "1"},
+        env=system.environment | {"PYTHONUNBUFFERED": "1"}, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
     try:
         assert process.stderr is not None
