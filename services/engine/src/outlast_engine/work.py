@@ -3,11 +3,22 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import assert_never
 
 from msgspec import Raw
 
 from outlast import ids
-from outlast.contracts.messages import ActivityResult, DeliverSignal, Probe, Recorded, Start, TimerDue
+from outlast.contracts.messages import (
+    ActivityResult,
+    Cancel,
+    DeliverSignal,
+    InlineOutcome,
+    Probe,
+    Recorded,
+    SlotGranted,
+    Start,
+    TimerDue,
+)
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
@@ -211,6 +222,13 @@ class EngineWork:
                 else:
                     answered[message.execution_id] = 0
                     turn.pending.setdefault(each.received.at, []).append(message.execution_id)
+            case Cancel() | SlotGranted() | InlineOutcome():
+                fault = ContractError(
+                    f"expected a message that this release can decide over, got {message!r:.80}"
+                )
+                turn.dead.append((each.received, fault))
+            case _:
+                assert_never(message)
 
     def _answer_again(
         self, each: Input, message: RunMessage, state: Execution, turn: Turn, answered: dict[str, int]
