@@ -1,6 +1,7 @@
 """Today's interpreter agrees with what every release stored; and the comparison itself can fail."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,12 @@ def test_the_same_inputs_give_the_stored_history(path: Path) -> None:
 def test_a_stored_history_folds_to_an_ended_run(path: Path) -> None:
     golden = json.loads(path.read_text())
     history = [
-        Recorded(each["seq"], index, codec.decode(json.dumps(each["event"]).encode()))  # type: ignore[arg-type]
-        for index, each in enumerate(golden["history"])
+        Recorded(
+            each["seq"],
+            datetime.fromisoformat(each["at"]),
+            codec.decode(json.dumps(each["event"]).encode()),
+        )
+        for each in golden["history"]
     ]
     assert fold(EXECUTION, history).is_ended
 

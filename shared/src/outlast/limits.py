@@ -104,6 +104,8 @@ WAIT_SECONDS_MAX = 366 * 24 * 3600
 """The longest sleep, and the longest wait for a signal."""
 RETRY_AFTER_SECONDS_MAX = 24 * 3600
 """The longest pause before the next attempt that the other side may ask for."""
+INLINE_RETRY_SECONDS_MAX = 60
+"""Pauses between attempts, together, in one run in mode inline: nothing but a process holds it meanwhile."""
 TIMERS_HELD_MAX = 2_000
 """Timers of one partition that the timer scheduler holds in memory; a quarter more for a moment."""
 TIMERS_FIRED_MAX = 1_000

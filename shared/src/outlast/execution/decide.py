@@ -30,7 +30,7 @@ from outlast.history.events import (
     WorkflowStarted,
 )
 from outlast.runbooks.choices import Choice
-from outlast.runbooks.definition import Action, Branch, Runbook, all_steps
+from outlast.runbooks.definition import Action, Branch, Retry, Runbook, all_steps
 from outlast.runbooks.definition import Step as Planned
 from outlast.runbooks.documents import Json
 from outlast.runbooks.templates import TemplateFailed
@@ -111,9 +111,10 @@ def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, a
         return Rejection("other_attempt")
     turn = _Interpreter(state, at)
     outcome = _outcome(result)
-    turn.record(outcome)
     if isinstance(outcome, ActivityFailed):
-        turn.retry(runbook, step, outcome.error)
+        turn.fail_or_retry(runbook, step, outcome)
+    else:
+        turn.record(outcome)
     turn.advance(runbook)
     return turn.events
 
@@ -210,14 +211,7 @@ class _Interpreter(Turn):
         """Skip it, settle it here, or schedule it."""
         try:
             if action.when is not None and not self._is_true(action.when):
-                self.record(
-                    ActivitySkipped(
-                        activity_id=action.id,
-                        action=action.type,
-                        action_class=action.action_class,
-                        reason="when_false",
-                    )
-                )
+                self._skip(action, "when_false")
             elif isinstance(action, Branch):
                 branch = "then" if self._is_true(action.expression) else "else"
                 self.complete(action, {"branch": branch})
@@ -227,6 +221,13 @@ class _Interpreter(Turn):
                 self._schedule(action)
         except TemplateFailed as fault:
             self.fail(action, ActionError(code="template_failed", message=fault.message, path=fault.path))
+
+    def _skip(self, action: Planned, reason: str) -> None:
+        self.record(
+            ActivitySkipped(
+                activity_id=action.id, action=action.type, action_class=action.action_class, reason=reason
+            )
+        )
 
     def _is_true(self, choice: Choice) -> bool:
         assert self.state.started is not None
@@ -264,22 +265,35 @@ class _Interpreter(Turn):
 
     def _begin_wait(self, action: Action) -> None:
         assert self.state.started is not None
+        if self.state.started.mode == waits.INLINE:
+            self._skip(action, waits.INLINE)
+            return
         config = action.config.render(self.state.context, self.state.started.event.time)
         try:
             _WAITS[action.type](self, action, cast("dict[str, Json]", config))
         except waits.ConfigInvalid as fault:
             self.fail(action, ActionError(code="config_invalid", message=str(fault), path=fault.path))
 
-    def retry(self, runbook: Runbook | None, step: Step, error: ActionError) -> None:
-        """Wait for another attempt, if the error may pass and attempts are left."""
+    def fail_or_retry(self, runbook: Runbook | None, step: Step, failed: ActivityFailed) -> None:
+        """An attempt failed. Wait for another one, if the error may pass and attempts are left."""
+        policy = self._retry_policy(runbook, step, failed.error)
+        if policy is not None and waits.is_beyond_budget(self.state, step, policy, failed.error):
+            self.record(structs.replace(failed, error=waits.budget_spent(failed.error)))
+            return
+        self.record(failed)
+        if policy is not None:
+            waits.begin_retry(self, step, policy, failed.error)
+
+    def _retry_policy(self, runbook: Runbook | None, step: Step, error: ActionError) -> Retry | None:
+        """By which another attempt follows this failure; None if none does."""
         assert self.state.started is not None
         if runbook is None or not error.retryable or self.state.started.engine_version == "1":
-            return
+            return None
         planned = next((each for each in all_steps(runbook.actions) if each.id == step.id), None)
-        if isinstance(planned, Action):
-            policy = planned.retry or waits.DEFAULT_RETRY
-            if step.attempt < policy.max_attempts:
-                waits.begin_retry(self, step, policy, error)
+        if not isinstance(planned, Action):
+            return None
+        policy = planned.retry or waits.DEFAULT_RETRY
+        return policy if step.attempt < policy.max_attempts else None
 
     def schedule_again(self, step: Step) -> None:
         """The next attempt, with the same input."""

@@ -129,6 +129,8 @@ def _wait(state: Execution, event: TimerStarted, recorded: Recorded) -> None:
         )
         step.started_at = recorded.at
         state.steps[event.activity_id] = step
+    if event.purpose == "retry":
+        state.paused_seconds += (event.fire_at - recorded.at).total_seconds()
     step.timer_id = event.timer_id
     step.status, step.sequence = StepStatus.WAITING, recorded.sequence
     state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at

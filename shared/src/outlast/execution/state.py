@@ -95,6 +95,8 @@ class Execution:
     waits_changed: int = 0
     """Sequence at which what the run waits for last changed; 0 if it never waited."""
     waits_changed_at: datetime | None = None
+    paused_seconds: float = 0.0
+    """Pauses between attempts, together, past or begun."""
     ended: WorkflowCompleted | WorkflowFailed | None = None
     ended_at: datetime | None = None
 

@@ -30,6 +30,8 @@ DEFAULT_RETRY = Retry(max_attempts=3)
 """Of an action that says nothing: a failure that may pass is tried twice more, after about 1 and 2 seconds."""
 NO_RETRY = Retry(max_attempts=1)
 
+INLINE = "inline"
+"""The mode in which nothing waits: what would is skipped with this reason, and pauses between attempts are few."""
 SLEEP, RETRY, TIMEOUT = "sleep", "retry", "timeout"
 _LONGEST = timedelta(seconds=limits.WAIT_SECONDS_MAX)
 
@@ -115,6 +117,23 @@ def backoff(
     seconds *= 0.75 + int.from_bytes(digest[:4], "big") / 2**33
     asked = min(error.retry_after_seconds or 0.0, limits.RETRY_AFTER_SECONDS_MAX)
     return timedelta(seconds=max(seconds, asked))
+
+
+def is_beyond_budget(state: Execution, step: Step, policy: Retry, error: ActionError) -> bool:
+    """Whether the run's process would be kept longer than a run in mode inline may keep it with pauses."""
+    if state.started is None or state.started.mode != INLINE:
+        return False
+    pause = backoff(state.id, step.id, step.attempt, policy, error).total_seconds()
+    return state.paused_seconds + pause > limits.INLINE_RETRY_SECONDS_MAX
+
+
+def budget_spent(error: ActionError) -> ActionError:
+    """What the last attempt's failure becomes where there is no time for another one."""
+    message = (
+        f"expected at most {limits.INLINE_RETRY_SECONDS_MAX} s of pauses between attempts in a run in mode inline;"
+        f" the last attempt failed with {error.code}: {error.message}"
+    )
+    return ActionError(code="inline_retry_budget", message=message, path=error.path)
 
 
 # ---- ending a wait ---------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Spec:
         self.state = Execution(EXECUTION)
         self.now = EVENT_TIME
 
-    def start(self) -> Decision:
+    def start(self, mode: str = "workflow") -> Decision:
         """The start message."""
         return self.when(
             Start(
@@ -63,7 +63,7 @@ class Spec:
                 company_id="acme",
                 runbook=RunbookReference(id="r-1", name="r", version=1, sha256="d"),
                 event=EventReference(source="s", id="e-1", type="finding_created", time=EVENT_TIME),
-                mode="workflow",
+                mode=mode,
                 lane=3,
                 payload=Raw(msgspec.json.encode(self.payload)),
                 definition=Raw(b"{}"),
@@ -190,5 +190,6 @@ def plain(state: Execution) -> object:
             "cancelled": state.cancelled_timers,
             "signals": {name: [each.consumed_by, each.sequence] for name, each in state.signals.items()},
             "waits_changed": [state.waits_changed, state.waits_changed_at],
+            "paused": state.paused_seconds,
         }
     )  # fmt: skip
