@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from outlast.contracts.parts import (
+    NO_ORIGIN,
     ActionError,
     EventReference,
     Message,
@@ -34,7 +35,7 @@ class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
     at: datetime
     payload: Raw
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
@@ -56,7 +57,7 @@ class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
     payload: Raw | UnsetType = UNSET
     """Given unless a `started` message with it is known to be delivered."""
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
     error: ActionError | None = None
     """Why the run as a whole failed, where it was not a step (for example a definition that cannot be read)."""
     reason: str = ""
@@ -80,7 +81,7 @@ class Waiting(Message, frozen=True, kw_only=True, tag="waiting.v1"):
     started_at: datetime
     waits: tuple[Wait, ...]
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
@@ -97,11 +98,15 @@ class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
     at: datetime
     started_at: datetime
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
-    """The answer to a probe for an execution that the engine does not know; the matcher sends the start again."""
+    """The answer to a probe for an execution that the engine does not know; the matcher says again what it has to say.
+
+    For a run that is due, that is its start; for one that it withheld, `withheld`. The finalizer says it of runs that
+    are not the engine's (inline, withheld) and whose record lacks something.
+    """
 
     execution_id: str
     company_id: str
@@ -123,7 +128,7 @@ class Resuming(Message, frozen=True, kw_only=True, tag="resuming.v1"):
     at: datetime
     started_at: datetime
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Queued(Message, frozen=True, kw_only=True, tag="queued.v1"):
@@ -142,7 +147,7 @@ class Queued(Message, frozen=True, kw_only=True, tag="queued.v1"):
     """slot_taken | company_limit | engine_down"""
     payload: Raw | UnsetType = UNSET
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Withheld(Message, frozen=True, kw_only=True, tag="withheld.v1"):
@@ -167,7 +172,7 @@ class Withheld(Message, frozen=True, kw_only=True, tag="withheld.v1"):
     """Who cancelled it."""
     payload: Raw | UnsetType = UNSET
     chain: tuple[str, ...] = ()
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -56,6 +56,12 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It holds a slot of its runbook's concurrency key."""
     releases_slot: bool = False
     """It gives its slot back while it waits, and asks for one before it goes on."""
+    breaker_threshold: int = 10
+    """The runbook's: so many failed runs in a row open its breaker. Stamped by the matcher from the definition."""
+
+
+NO_ORIGIN = Origin()
+"""The one default of all messages and events: what is left out on the wire is told by identity, not by equality."""
 
 
 class StepSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
