@@ -21,6 +21,7 @@ from outlast.contracts.lifecycle import Started as Started
 from outlast.contracts.lifecycle import Unknown as Unknown
 from outlast.contracts.lifecycle import Waiting as Waiting
 from outlast.contracts.lifecycle import Withheld as Withheld
+from outlast.contracts.parts import NO_ORIGIN
 from outlast.contracts.parts import ActionError as ActionError
 from outlast.contracts.parts import EventReference as EventReference
 from outlast.contracts.parts import Message as Message
@@ -48,7 +49,7 @@ class Start(Message, frozen=True, kw_only=True, tag="start.v1"):
     chain: tuple[str, ...] = ()
     """Executions whose actions caused the event, oldest first."""
     traceparent: str = ""
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class ActivityResult(Message, frozen=True, kw_only=True, tag="activity_result.v1"):

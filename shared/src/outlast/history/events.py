@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from outlast.contracts.parts import ActionError, EventReference, Origin, RunbookReference
+from outlast.contracts.parts import NO_ORIGIN, ActionError, EventReference, Origin, RunbookReference
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -30,7 +30,7 @@ class WorkflowStarted(HistoryEvent, frozen=True, kw_only=True, tag="workflow_sta
     engine_version: str
     chain: tuple[str, ...] = ()
     traceparent: str = ""
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
 
 
 class ActivityScheduled(HistoryEvent, frozen=True, kw_only=True, tag="activity_scheduled.v1"):
