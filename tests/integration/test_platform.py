@@ -383,6 +383,36 @@ async def test_an_operation_is_applied_once_for_its_key_and_repeated_with_its_fi
     }
 
 
+async def test_a_status_and_an_assignment_are_applied_once_and_told_with_the_chain_that_led_to_them(
+    api: httpx.AsyncClient, pools: Pools
+) -> None:
+    asset = (await load(api, sarif(("A", "note", "x")), "assigned"))["asset_ids"][0]
+    (finding,) = await findings_of(api, asset)
+    before = await last_row(pools)
+    people = operation(finding["id"], "a1", "assign", {"user_ids": ["eve"], "team_ids": ["web"]})
+    begun = operation(finding["id"], "a2", "change_status", {"status": "in_progress", "comment": "on it"})
+    first = await act(api, people, begun, people)
+    assert [each["status"] for each in first] == ["applied", "applied", "repeated"]
+    assert (first[0]["finding"]["status"], first[0]["finding"]["assignees"]) == ("assigned", ["eve"])
+    assert await act(api, people) == [first[2]]
+    (known,) = await act(api, operation(finding["id"], "a3", "assign", {"user_ids": ["eve"]}))
+    assert (known["status"], known["finding"]["is_changed"]) == ("applied", False)
+    (after,) = await findings_of(api, asset)
+    assert (after["status"], after["assignees"], after["teams"]) == ("in_progress", ["eve"], ["web"])
+    events = await events_since(pools, before)
+    assert kinds(events) == ["finding_assigned", "finding_status_changed", "finding_status_changed"]
+    assert {event.chain for event in events} == {(EARLIER, EXECUTION)}
+    assert json.loads(bytes(events[0].data))["assignee_ids"] == ["eve"]
+    history = await api.get(
+        f"/api/v1/findings/{finding['id']}/history", headers=bearer("olk_acme_soc_analyst")
+    )
+    assert [(line["change"], line["new_value"], line["comment"]) for line in history.json()["items"][1:]] == [
+        ("assigned", "eve, web", ""),
+        ("status", "assigned", ""),
+        ("status", "in_progress", "on it"),
+    ]
+
+
 async def test_concurrent_repetitions_of_an_operation_apply_it_once(api: httpx.AsyncClient) -> None:
     asset = (await load(api, sarif(("A", "note", "x")), "concurrent"))["asset_ids"][0]
     (finding,) = await findings_of(api, asset)

@@ -210,6 +210,9 @@ async def test_a_refused_address_is_a_failure_that_says_so(do: Do) -> None:
         ("http_request", {"url": "http://x.example/", "surprise": 1}, ""),
         ("change_finding_severity", {"finding_id": "f", "severity": "urgent"}, "severity"),
         ("add_finding_tags", {"finding_id": "f", "tags": []}, "tags"),
+        ("change_finding_status", {"finding_id": "f", "status": "fixed"}, "status"),
+        ("assign_finding", {"finding_id": "f"}, ""),
+        ("assign_finding", {"finding_id": "f", "user_ids": [""]}, "user_ids[0]"),
         ("append_comment", {"comment": "x"}, ""),
         ("append_comment", None, ""),
     ],
@@ -243,6 +246,13 @@ async def test_an_unknown_outcome_that_is_retried_says_so(do: Do, server: WireSe
     ("action", "config", "operation", "arguments"),
     [
         ("change_finding_severity", {"severity": "critical"}, "change_severity", {"severity": "critical"}),
+        (
+            "change_finding_status",
+            {"status": "closed", "comment": "gone"},
+            "change_status",
+            {"status": "closed", "comment": "gone"},
+        ),
+        ("assign_finding", {"team_ids": ["web"]}, "assign", {"user_ids": (), "team_ids": ("web",)}),
         ("add_finding_tags", {"tags": ["a", "b"]}, "add_tags", {"tags": ("a", "b")}),
         ("append_comment", {"comment": "hello"}, "append_comment", {"comment": "hello"}),
     ],

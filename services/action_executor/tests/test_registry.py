@@ -19,6 +19,8 @@ BUILT_IN = {
     "http_request": "notify",
     "send_webhook": "notify",
     "change_finding_severity": "finding",
+    "change_finding_status": "finding",
+    "assign_finding": "finding",
     "add_finding_tags": "finding",
     "append_comment": "finding",
     "resolve_owner": "flow",

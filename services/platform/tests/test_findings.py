@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from outlast.contracts.domain_events import (
@@ -21,7 +22,7 @@ from outlast_platform.core.findings import (
     change_status,
 )
 from outlast_platform.core.importers.scan import ReportedFinding
-from outlast_platform.core.operations import Operation, RunbookActor, apply, state_after
+from outlast_platform.core.operations import ChangedState, Operation, RunbookActor, apply, state_after
 
 FINDING = Finding("acme", "f", "a", "Title", "low", "open", ("old",), (), ())
 REPORTED = ReportedFinding("print", "R", "Title", "Text", "low", (), "a.py", 3, "{}")
@@ -90,6 +91,13 @@ def test_a_comment_is_always_a_change() -> None:
         (operation("add_tags", tags=[f"t{n}" for n in range(60)]), "arguments.tags"),
         (operation("append_comment", comment="  "), "arguments.comment"),
         (operation("append_comment", comment="a\x00"), "arguments.comment"),
+        (operation("change_status", status="fixed"), "arguments.status"),
+        (operation("change_status"), "arguments"),
+        (operation("change_status", status="closed", comment="a\x00"), "arguments.comment"),
+        (operation("assign", user_ids="eve"), "arguments.user_ids"),
+        (operation("assign", user_ids=["eve", " "]), "arguments.user_ids[1]"),
+        (operation("assign", team_ids=["t" * 201]), "arguments.team_ids[0]"),
+        (operation("assign", user_ids=[f"u{n}" for n in range(51)]), "arguments.assign"),
         (operation("drop_table"), "action"),
     ],
 )
@@ -103,6 +111,39 @@ def test_an_operation_answers_the_state_and_whether_it_changed_anything() -> Non
     state = state_after(apply(FINDING, operation("change_severity", severity="critical")))
     assert (state.severity, state.is_changed) == ("critical", True)
     assert not state_after(apply(FINDING, operation("change_severity", severity="low"))).is_changed
+
+
+def test_an_operation_assigns_beside_who_is_there_and_answers_who_is_responsible_now() -> None:
+    taken = replace(FINDING, assignees=("ana",), status="in_progress")
+    change = apply(taken, operation("assign", user_ids=["eve", "ana"], team_ids=["web"]))
+    state = state_after(change)
+    assert (state.assignees, state.teams, state.status) == (("ana", "eve"), ("web",), "in_progress")
+    assert change.events == (
+        FindingAssigned(finding_id="f", asset_id="a", assignee_ids=("eve",), team_ids=("web",)),
+    )
+    assert not state_after(apply(change.finding, operation("assign", user_ids=["ana"]))).is_changed
+
+
+def test_an_operation_puts_a_finding_into_a_status_and_says_why() -> None:
+    change = apply(FINDING, operation("change_status", status="accepted", comment="until May"))
+    assert [(each.old_value, each.new_value, each.comment) for each in change.entries] == [
+        ("open", "accepted", "until May")
+    ]
+    assert state_after(change).status == "accepted"
+    assert not state_after(apply(FINDING, operation("change_status", status="open"))).is_changed
+
+
+def test_why_a_finding_stays_in_its_status_is_a_comment_of_the_runbook() -> None:
+    change = apply(FINDING, operation("change_status", status="open", comment="still there"))
+    assert change.finding.status == "open"
+    assert change.events == (
+        FindingNoteAdded(finding_id="f", asset_id="a", note="still there", author="Runbook"),
+    )
+
+
+def test_an_answer_that_an_earlier_release_recorded_is_given_as_it_is() -> None:
+    recorded = b'{"id":"f","asset_id":"a","severity":"low","status":"open","tags":[],"is_changed":true}'
+    assert msgspec.json.encode(msgspec.json.decode(recorded, type=ChangedState)) == recorded
 
 
 def test_the_chain_ends_with_the_execution_that_acts() -> None:

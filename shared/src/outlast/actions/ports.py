@@ -44,7 +44,7 @@ class FindingOperation(msgspec.Struct, frozen=True, kw_only=True):
     finding_id: str
     idempotency_key: str
     action: str
-    """change_severity | add_tags | append_comment"""
+    """change_severity | change_status | add_tags | assign | append_comment"""
     arguments: Mapping[str, object]
     runbook_id: str
     runbook_name: str

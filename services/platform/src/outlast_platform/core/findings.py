@@ -10,7 +10,13 @@ from outlast.contracts.domain_events import (
     FindingUpdated,
 )
 from outlast.errors import ContractError
-from outlast_platform.limits import ASSIGNEES_MAX, COMMENT_CHARACTERS_MAX, TAG_CHARACTERS_MAX, TAGS_MAX
+from outlast_platform.limits import (
+    ASSIGNEES_MAX,
+    COMMENT_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    TAG_CHARACTERS_MAX,
+    TAGS_MAX,
+)
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 STATUSES = ("open", "assigned", "in_progress", "resolved", "closed", "accepted", "false_positive")
@@ -65,13 +71,13 @@ def change_severity(finding: Finding, severity: str) -> Change:
     return Change(replace(finding, severity=severity), (entry,), (_updated(finding, "severity"),))
 
 
-def change_status(finding: Finding, status: str, comment: str = "") -> Change:
-    """Put it into a status."""
+def change_status(finding: Finding, status: str, comment: str = "", author: str = "") -> Change:
+    """Put it into a status. In that status already, the comment is still written, in the author's name."""
     if status not in STATUSES:
         raise ContractError(f"expected one of {', '.join(STATUSES)}, got {status!r}", "status")
     comment = _comment(comment)
     if status == finding.status:
-        return append_comment(finding, comment, "") if comment else Change(finding)
+        return append_comment(finding, comment, author) if comment else Change(finding)
     event = FindingStatusChanged(
         finding_id=finding.id,
         asset_id=finding.asset_id,
@@ -111,6 +117,8 @@ def append_comment(finding: Finding, comment: str, author: str) -> Change:
 
 def assign(finding: Finding, user_ids: tuple[str, ...], team_ids: tuple[str, ...]) -> Change:
     """Add who is responsible; an open finding becomes assigned. Who is there already is not added again."""
+    for name, ids in (("user_ids", user_ids), ("team_ids", team_ids)):
+        _check_ids(name, ids)
     users = tuple(dict.fromkeys(each for each in user_ids if each not in finding.assignees))
     teams = tuple(dict.fromkeys(each for each in team_ids if each not in finding.teams))
     if not users and not teams:
@@ -128,6 +136,13 @@ def assign(finding: Finding, user_ids: tuple[str, ...], team_ids: tuple[str, ...
 
 def _updated(finding: Finding, *changed: str) -> FindingUpdated:
     return FindingUpdated(finding_id=finding.id, asset_id=finding.asset_id, changed=changed)
+
+
+def _check_ids(name: str, ids: tuple[str, ...]) -> None:
+    for number, each in enumerate(ids):
+        if not each.strip() or len(each) > ID_CHARACTERS_MAX or "\x00" in each:
+            message = f"expected 1 to {ID_CHARACTERS_MAX} characters without NUL"
+            raise ContractError(message, f"{name}[{number}]")
 
 
 def _tag(tag: str, number: int) -> str:

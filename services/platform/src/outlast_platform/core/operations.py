@@ -3,9 +3,18 @@
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from outlast.errors import ContractError
-from outlast_platform.core.findings import Change, Finding, add_tags, append_comment, change_severity
+from outlast_platform.core.findings import (
+    Change,
+    Finding,
+    add_tags,
+    append_comment,
+    assign,
+    change_severity,
+    change_status,
+)
 
 
 class RunbookActor(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +32,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     finding_id: str
     idempotency_key: str
     action: str
-    """change_severity | add_tags | append_comment"""
+    """change_severity | change_status | add_tags | assign | append_comment"""
     arguments: dict[str, object]
     actor: RunbookActor
     chain: tuple[str, ...] = ()
@@ -45,6 +54,10 @@ class ChangedState(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     is_changed: bool
     """False where the finding was already as the operation wants it."""
+    assignees: tuple[str, ...] | UnsetType = UNSET
+    """Responsible users; not in answers that an earlier release recorded."""
+    teams: tuple[str, ...] | UnsetType = UNSET
+    """Responsible teams, likewise."""
 
 
 class OperationResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,15 +72,25 @@ class _Severity(msgspec.Struct, frozen=True):
     severity: str
 
 
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+    comment: str = ""
+
+
 class _Tags(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
+
+
+class _Assignment(msgspec.Struct, frozen=True):
+    user_ids: tuple[str, ...] = ()
+    team_ids: tuple[str, ...] = ()
 
 
 class _Comment(msgspec.Struct, frozen=True):
     comment: str
 
 
-_ACTIONS = ("change_severity", "add_tags", "append_comment")
+_ACTIONS = ("change_severity", "change_status", "add_tags", "assign", "append_comment")
 
 
 def apply(finding: Finding, operation: Operation) -> Change:
@@ -85,11 +108,17 @@ def apply(finding: Finding, operation: Operation) -> Change:
 
 def _apply(finding: Finding, operation: Operation) -> Change:
     arguments = operation.arguments
+    author = operation.actor.runbook_name or operation.actor.runbook_id
     if operation.action == "change_severity":
         return change_severity(finding, msgspec.convert(arguments, _Severity).severity)
+    if operation.action == "change_status":
+        wanted = msgspec.convert(arguments, _Status)
+        return change_status(finding, wanted.status, wanted.comment, author)
     if operation.action == "add_tags":
         return add_tags(finding, msgspec.convert(arguments, _Tags).tags)
-    author = operation.actor.runbook_name or operation.actor.runbook_id
+    if operation.action == "assign":
+        assignment = msgspec.convert(arguments, _Assignment)
+        return assign(finding, assignment.user_ids, assignment.team_ids)
     return append_comment(finding, msgspec.convert(arguments, _Comment).comment, author)
 
 
@@ -103,4 +132,6 @@ def state_after(change: Change) -> ChangedState:
         status=finding.status,
         tags=finding.tags,
         is_changed=bool(change.entries),
+        assignees=finding.assignees,
+        teams=finding.teams,
     )
