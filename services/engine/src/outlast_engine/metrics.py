@@ -8,6 +8,13 @@ REJECTED = Counter("outlast_engine_rejected", "Messages that changed nothing, by
 HISTORY_EVENTS = Counter("outlast_history_events", "Events appended to histories")
 REPLAYED = Counter("outlast_histories_replayed", "Runs folded again from their stored history")
 STATES_CACHED = Gauge("outlast_engine_states_cached", "Runs held in memory")
+DURABLE = Gauge(
+    "outlast_engine_durable",
+    "1 while durable work is taken, 0 while the database was never there since the start",
+)
+BACKEND_FAILED = Counter(
+    "outlast_engine_backend_failed", "Attempts to reach the database at the start that failed"
+)
 LIVE_SECONDS = Histogram(
     "outlast_execution_seconds",
     "From the start of a run to its end, by the broker's clock",
