@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -13,19 +14,21 @@ import msgspec
 from fastapi import FastAPI
 from msgspec import Raw
 
-from outlast.contracts.messages import CatalogueAction, EngineStatus
+from outlast.contracts.messages import Breaker, CatalogueAction, EngineStatus
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
 from outlast_control_plane.access import Keyring, new_key
 from outlast_control_plane.api import make_api
 from outlast_control_plane.bootstrap import bootstrap
 from outlast_control_plane.identities import PostgresIdentities
+from outlast_control_plane.problems import unavailable
 from outlast_control_plane.records import Records
 from outlast_control_plane.services import Services
 
 ADMIN_KEY = "olk_admin"
 SERVICE_TOKEN = "service-token"
 PREFIX = "/api/v1"
+NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 
 VIEWS = """
 create schema records_read;
@@ -33,7 +36,7 @@ create table records_read.runs_v1 (
     execution_id uuid primary key, company_id text, runbook_id text, runbook_name text, runbook_version int,
     definition_sha256 text, mode text, status text, event_source text, event_id text, event_type text,
     event_time timestamptz, started_at timestamptz, finished_at timestamptz, lane int, payload bytea, steps bytea,
-    error bytea, waits bytea);
+    error bytea, waits bytea, reason text not null default '');
 create schema engine_read;
 create table engine_read.history_v1 (execution_id uuid, seq int, type text, at timestamptz, data bytea);
 create table engine_read.open_v1 (
@@ -68,12 +71,17 @@ class Outside:
     catalogue: Mapping[str, CatalogueAction] | None = field(default_factory=lambda: CATALOGUE)
     companies: dict[str, str] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
+    breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    partitions: int | None = 4
+    """Of every topic; None while the broker is away."""
     woken: int = 0
+    ids: int = 0
 
     def reset(self) -> None:
         """Nothing was said yet."""
-        self.catalogue, self.woken = CATALOGUE, 0
+        self.catalogue, self.partitions, self.woken, self.ids = CATALOGUE, 4, 0, 0
         self.companies.clear()
+        self.breakers.clear()
         self.topics.clear()
 
     def actions(self) -> Mapping[str, CatalogueAction] | None:
@@ -81,6 +89,21 @@ class Outside:
 
     def engines(self) -> Sequence[EngineStatus]:
         return []
+
+    def breaker(self, company_id: str, runbook_id: str) -> Breaker | None:
+        return self.breakers.get((company_id, runbook_id))
+
+    def new_id(self) -> str:
+        self.ids += 1
+        return f"command-{self.ids}"
+
+    def now(self) -> datetime:
+        return NOW
+
+    async def partition_count(self, topic: str) -> int:
+        if self.partitions is None:
+            raise unavailable("The broker does not answer.")
+        return self.partitions
 
     async def create_producer_topic(self, producer: str) -> None:
         self.topics.append(producer)
@@ -184,10 +207,13 @@ async def control_plane(dsn: str, *, with_views: bool = True) -> AsyncIterator[W
         keyring=keyring,
         catalogue=outside,
         engines=outside,
+        breakers=outside,
         topics=outside,
         platform=outside,
         wake_publisher=outside.wake,
         new_key=new_key,
+        new_id=outside.new_id,
+        now=outside.now,
         engine_mode="workflow",
     )
     api = make_api(services)

@@ -88,6 +88,29 @@ async def test_every_fault_of_a_definition_is_named_with_its_path(world: World) 
     assert (await world.call("acme", "GET", "/runbooks")).json()["items"] == []
 
 
+async def test_guardrails_are_checked_at_save_pinned_and_given_back_as_they_were_written(
+    world: World,
+) -> None:
+    held = (
+        "guardrails:  # three an hour\n  throttles: [{limit: 3, per: 1h, key: '{{ asset.id }}'}]\n" + RUNBOOK
+    )
+    broken = held.replace("per: 1h", "per: an hour").replace("asset.id }}", "asset.id | nosuch }}")
+    refused = await world.save("acme", broken + "requires_durable: 3\n", "page-on-call")
+    assert refused.status_code == 422
+    paths = {error["path"] for error in refused.json()["errors"]}
+    assert paths == {"guardrails.throttles[0].per", "guardrails.throttles[0].key", "requires_durable"}
+    assert (await world.save("acme", held, "page-on-call")).status_code == 201
+    whole = (await world.call("acme", "GET", "/runbooks/page-on-call")).json()
+    assert whole["source"] == held
+    assert whole["document"]["guardrails"] == {
+        "throttles": [{"limit": 3, "per": "1h", "key": "{{ asset.id }}"}]
+    }
+    again = await world.save("acme", whole["source"], "page-on-call")
+    assert (again.status_code, again.json()["change"]) == (200, "unchanged")
+    said = [value for key, value in await world.outbox("runbooks.definitions") if key != b"head"]
+    assert said[-1]["definition"]["guardrails"] == whole["document"]["guardrails"]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -97,7 +120,6 @@ async def test_every_fault_of_a_definition_is_named_with_its_path(world: World) 
         ('name: "\\0"\n', "NUL"),
         ("- 1\n", "expected a runbook"),
         ("[" * 5000, "expected"),
-        ("guardrails: {throttle_seconds: 3}\n" + RUNBOOK, "guardrails"),
     ],
 )
 async def test_text_that_is_no_definition_is_refused_with_the_reason(

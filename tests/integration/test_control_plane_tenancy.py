@@ -34,6 +34,7 @@ EVENT = {
     "specversion": "1.0", "id": "x", "source": "s", "type": "finding_created", "companyid": "acme",
     "data": {"finding_id": "f"},
 }  # fmt: skip
+BECAUSE = {"json": {"reason": "a drill"}}
 IDENTITY = {"name": "intruder", "role": "soc_analyst"}
 NEW = {"content": SOURCE.format(name="page").encode(), "headers": YAML}
 
@@ -53,6 +54,18 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
     ("post", "/runbooks/{name}:{verb}"): Row(
         "object", "/runbooks/page:activate", "/runbooks/nothing:activate"
+    ),
+    ("post", "/runbooks/{name}/trigger"): Row(
+        "object", "/runbooks/page/trigger", "/runbooks/nothing/trigger", request={"json": {}}
+    ),
+    ("post", "/runbooks/{name}/breaker/reset"): Row(
+        "object", "/runbooks/page/breaker/reset", "/runbooks/nothing/breaker/reset", request=BECAUSE
+    ),
+    ("post", "/runbooks/{name}/suppressed/run"): Row(
+        "object", "/runbooks/page/suppressed/run", "/runbooks/nothing/suppressed/run", request=BECAUSE
+    ),
+    ("post", "/executions/{id}/cancel"): Row(
+        "object", f"/executions/{RUN}/cancel", f"/executions/{uuid.UUID(int=7)}/cancel", request=BECAUSE
     ),
     ("post", "/events"): Row("speaker", "/events", request={"json": EVENT}),
     ("get", "/executions"): Row("list", "/executions"),
@@ -103,8 +116,8 @@ async def test_every_endpoint_has_a_row(world: World) -> None:
 async def test_an_object_of_another_company_answers_like_none(world: World, method: str, path: str) -> None:
     row = ROWS[method, path]
     acme = (await world.call("acme", "GET", "/identities")).json()["items"][0]["id"]
-    theirs = await world.call("globex", method.upper(), row.theirs.format(acme_identity=acme))
-    nobodys = await world.call("globex", method.upper(), row.nobodys)
+    theirs = await world.call("globex", method.upper(), row.theirs.format(acme_identity=acme), **row.request)
+    nobodys = await world.call("globex", method.upper(), row.nobodys, **row.request)
     assert theirs.status_code == nobodys.status_code == 404
     assert theirs.content == nobodys.content
     assert theirs.headers.keys() == nobodys.headers.keys()

@@ -10,7 +10,7 @@ from outlast_control_plane.bounds import BodyLimit, Measured
 from outlast_control_plane.limits import REQUEST_BYTES_MAX
 from outlast_control_plane.models import ProblemShown
 from outlast_control_plane.problems import install_handlers
-from outlast_control_plane.routes import administration, events, executions, identities, runbooks
+from outlast_control_plane.routes import administration, commands, events, executions, identities, runbooks
 from outlast_control_plane.services import Services
 
 PREFIX = "/api/v1"
@@ -24,6 +24,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No API key, or one that nobody holds"},
     403: {"description": "The caller may not do this"},
     404: {"description": "There is no such thing for this caller"},
+    409: {"description": "Not in the state that it is in; `detail` says what to do first"},
     412: {"description": "The thing has changed since it was read"},
     413: {"description": "Too large"},
     415: {"description": "Another content type is expected"},
@@ -47,7 +48,7 @@ def make_api(services: Services | None) -> FastAPI:
     )
     api.state.services = services
     responses = {status: PROBLEM | described for status, described in PROBLEMS.items()}
-    for module in (runbooks, events, executions, identities, administration):
+    for module in (runbooks, commands, events, executions, identities, administration):
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)
 

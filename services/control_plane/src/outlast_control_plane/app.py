@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Iterator
 
 import asyncpg
 import httpx
 import uvicorn
 
+from outlast.clock import SystemClock
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.outbox import OutboxPublisher
 from outlast.db.pool import connect_pool, transaction
@@ -57,10 +59,13 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
         keyring=Keyring(PostgresIdentities(pool)),
         catalogue=readers,
         engines=readers,
+        breakers=readers,
         topics=topics,
         platform=PlatformClient(client, settings.platform_url, settings.service_token),
         wake_publisher=publisher.wake,
         new_key=new_key,
+        new_id=lambda: str(uuid.uuid4()),
+        now=SystemClock().now,
         engine_mode=settings.engine_mode,
     )
     return App(

@@ -14,6 +14,7 @@ events_accepted = Counter(
     "outlast_api_events_accepted", "Events recorded in the outbox, by whether they were new", ("status",)
 )
 events_refused = Counter("outlast_api_events_refused", "Requests whose events were not taken")
+commands = Counter("outlast_api_commands", "Commands recorded in the outbox, by their kind", ("kind",))
 republished = Counter(
     "outlast_compacted_republished",
     "Times a compacted topic was new or empty and was published again",

@@ -29,6 +29,18 @@ class BrokerTopics:
             found |= await asyncio.to_thread(self._admin.ensure, missing)
         return {name: state.topic_id for name, state in found.items()}
 
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions one of our topics has; one that is gone is made again."""
+        try:
+            found = await asyncio.to_thread(self._admin.describe, [topic])
+            if topic not in found:
+                found = await asyncio.to_thread(self._admin.ensure, [OURS[topic]])
+        except TransientError as fault:
+            raise unavailable(
+                "The broker does not answer, and how many lanes there are is not known."
+            ) from fault
+        return found[topic].partitions
+
     async def create_producer_topic(self, producer: str) -> None:
         """The producer's topic exists afterwards."""
         try:

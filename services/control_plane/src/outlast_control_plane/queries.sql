@@ -166,6 +166,16 @@ select request_sha256, status, body from idempotency_keys where identity_id = $1
 -- Answer the same to the same key from now on.
 insert into idempotency_keys (identity_id, key, request_sha256, status, body) values ($1, $2, $3, $4, $5);
 
+-- name: lanes
+-- How many lanes there are, if that was ever asked for.
+select count from lanes where topic = $1;
+
+-- name: put_lanes
+-- Keep the number of lanes; the first that was kept stays.
+insert into lanes as l (topic, count) values ($1, $2)
+on conflict (topic) do update set count = l.count
+returning count;
+
 -- name: add_audit
 -- One line of the audit log.
 insert into audit (company_id, identity_id, identity_name, verb, object, detail) values ($1, $2, $3, $4, $5, $6);

@@ -1,5 +1,5 @@
 -- name: runs_page
--- Runs of one company (null: of all) before an id, newest first, by runbook, status and time.
+-- Runs of one company (null: of all) before an id, newest first, by runbook, status, reason, event and time.
 select execution_id, company_id, runbook_id, runbook_name, runbook_version, mode, status, event_source, event_id,
        event_type, event_time, started_at, finished_at, steps, error, waits
 from records_read.runs_v1
@@ -8,7 +8,9 @@ where ($1::text is null or company_id = $1)
   and ($3::uuid is null or execution_id >= $3)
   and ($4::text is null or runbook_id = $4)
   and ($5::text is null or status = $5)
-order by execution_id desc limit $6;
+  and ($6::text is null or reason = $6)
+  and ($7::text is null or event_id = $7)
+order by execution_id desc limit $8;
 
 -- name: run
 -- One run whole.
@@ -17,9 +19,22 @@ select execution_id, company_id, runbook_id, runbook_name, runbook_version, defi
 from records_read.runs_v1
 where execution_id = $1 and ($2::text is null or company_id = $2);
 
+-- name: run_state
+-- Whose a run is, of which runbook, and whether it has ended.
+select execution_id, company_id, runbook_id, status, finished_at
+from records_read.runs_v1
+where execution_id = $1 and ($2::text is null or company_id = $2);
+
+-- name: suppressed_runs
+-- Which of these firings of a runbook its breaker held back.
+select execution_id from records_read.runs_v1
+where execution_id = any($3::uuid[]) and company_id = $1 and runbook_id = $2
+  and status = 'skipped' and reason = 'breaker_open';
+
 -- name: open_run
 -- A run that the engine works on and that may have no record yet.
-select execution_id, company_id, runbook_id, runbook_name, started_at
+select execution_id, company_id, runbook_id, runbook_name, started_at, 'running' as status,
+       null::timestamptz as finished_at
 from engine_read.open_v1
 where execution_id = $1 and ($2::text is null or company_id = $2);
 

@@ -1,10 +1,10 @@
-"""What the executors and the engine say on their compacted topics, kept in memory."""
+"""What the executors, the engine and the finalizer say on their compacted topics, kept in memory."""
 
 from collections.abc import Mapping, Sequence
 
 from outlast.contracts import codec
-from outlast.contracts.messages import CatalogueAction, EngineStatus
-from outlast.contracts.topics import CATALOGUE, ENGINE_STATUS
+from outlast.contracts.messages import Breaker, CatalogueAction, EngineStatus
+from outlast.contracts.topics import BREAKERS, CATALOGUE, ENGINE_STATUS
 from outlast.errors import ContractError
 from outlast.messaging.compacted import CompactedReader
 from outlast.messaging.ports import Received
@@ -14,14 +14,15 @@ log = get_logger(__name__)
 
 
 class CompactedTopics:
-    """The catalogue of actions and the engine's reports. Absence never deletes."""
+    """The catalogue of actions, the engine's reports and the breakers. Absence never deletes."""
 
     def __init__(self, bootstrap: str, client_id: str) -> None:
         self._reader = CompactedReader(
-            bootstrap, (CATALOGUE, ENGINE_STATUS), self.apply, client_id=f"{client_id}-readers"
+            bootstrap, (CATALOGUE, ENGINE_STATUS, BREAKERS), self.apply, client_id=f"{client_id}-readers"
         )
         self._actions: dict[str, CatalogueAction] = {}
         self._engines: dict[str, EngineStatus] = {}
+        self._breakers: dict[tuple[str, str], Breaker] = {}
 
     async def run(self) -> None:
         """Read until `close`."""
@@ -44,6 +45,15 @@ class CompactedTopics:
             self._actions[message.name] = message
         elif isinstance(message, EngineStatus):
             self._engines[message.instance] = message
+        elif isinstance(message, Breaker):
+            self._take_breaker(message)
+
+    def _take_breaker(self, breaker: Breaker) -> None:
+        """A topic that was lost is read again: what is older than what we hold says nothing."""
+        key = breaker.company_id, breaker.runbook_id
+        known = self._breakers.get(key)
+        if known is None or known.revision <= breaker.revision:
+            self._breakers[key] = breaker
 
     def actions(self) -> Mapping[str, CatalogueAction] | None:
         """By name; None until the topic was read to its end and some executor has published."""
@@ -52,3 +62,7 @@ class CompactedTopics:
     def engines(self) -> Sequence[EngineStatus]:
         """The last word of every instance."""
         return [self._engines[instance] for instance in sorted(self._engines)]
+
+    def breaker(self, company_id: str, runbook_id: str) -> Breaker | None:
+        """The runbook's; None while nothing was ever said of it, which means closed."""
+        return self._breakers.get((company_id, runbook_id))

@@ -25,6 +25,8 @@ class RunFilter:
     company_id: str | None
     runbook_id: str | None = None
     status: str | None = None
+    reason: str | None = None
+    event_id: str | None = None
     since: datetime | None = None
     before: str | None = None
     """Execution id of the last run of the page before."""
@@ -42,13 +44,26 @@ class Records:
         since = None if wanted.since is None else ids.lower_bound(int(wanted.since.timestamp() * 1000))
         return await _fetch(
             self._records, "runs_page", "run records",
-            wanted.company_id, wanted.before, since, wanted.runbook_id, wanted.status, limit,
+            wanted.company_id, wanted.before, since, wanted.runbook_id, wanted.status,
+            wanted.reason, wanted.event_id, limit,
         )  # fmt: skip
 
     async def run(self, execution_id: str, company_id: str | None) -> asyncpg.Record | None:
         """One run's record, None if there is none or it is another company's."""
         rows = await _fetch(self._records, "run", "run records", execution_id, company_id)
         return rows[0] if rows else None
+
+    async def run_state(self, execution_id: str, company_id: str | None) -> asyncpg.Record | None:
+        """Company, runbook, status and end of one run, None if there is none or it is another company's."""
+        rows = await _fetch(self._records, "run_state", "run records", execution_id, company_id)
+        return rows[0] if rows else None
+
+    async def suppressed(self, company_id: str, runbook_id: str, executions: Sequence[str]) -> set[str]:
+        """Which of these are firings of the runbook that its breaker held back."""
+        rows = await _fetch(
+            self._records, "suppressed_runs", "run records", company_id, runbook_id, executions
+        )
+        return {str(row["execution_id"]) for row in rows}
 
     async def open_run(self, execution_id: str, company_id: str | None) -> asyncpg.Record | None:
         """A run that the engine has open, None if it has not."""

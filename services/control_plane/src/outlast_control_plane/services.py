@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Protocol
 
 import asyncpg
 from fastapi import Depends, Request
 
-from outlast.contracts.messages import CatalogueAction, EngineStatus
+from outlast.contracts.messages import Breaker, CatalogueAction, EngineStatus
 from outlast_control_plane.access import Keyring
 from outlast_control_plane.records import Records
 
@@ -28,11 +29,23 @@ class EngineReports(Protocol):
         ...
 
 
+class Breakers(Protocol):
+    """What the finalizer says of circuit breakers."""
+
+    def breaker(self, company_id: str, runbook_id: str) -> Breaker | None:
+        """The runbook's; None while nothing was ever said of it, which means closed."""
+        ...
+
+
 class Topics(Protocol):
-    """Makes the topic of a producer."""
+    """Makes the topic of a producer, and counts partitions."""
 
     async def create_producer_topic(self, producer: str) -> None:
         """The topic exists afterwards. TransientError: the broker is away."""
+        ...
+
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions one of our topics has. `unavailable` while the broker is away."""
         ...
 
 
@@ -53,10 +66,14 @@ class Services:
     keyring: Keyring
     catalogue: Catalogue
     engines: EngineReports
+    breakers: Breakers
     topics: Topics
     platform: Platform
     wake_publisher: Callable[[], None]
     new_key: Callable[[], str]
+    new_id: Callable[[], str]
+    """The id of a command."""
+    now: Callable[[], datetime]
     engine_mode: str
 
 

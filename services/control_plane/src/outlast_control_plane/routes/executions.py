@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from msgspec import Raw
 
 from outlast.db.pool import transaction
+from outlast.limits import EVENT_ID_CHARACTERS_MAX
 from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
 from outlast_control_plane.core.explain import HistoryLine, Step, explain, final_status, questions
 from outlast_control_plane.idempotency import json_response
@@ -25,6 +26,10 @@ router = APIRouter(tags=["executions"])
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 RunId = Annotated[str, Path(alias="id", max_length=200)]
+Reason = Literal[
+    "slot_taken", "company_limit", "engine_down", "throttled", "queue_full", "queue_age", "breaker_open", "loop",
+    "inactive", "cancelled",
+]  # fmt: skip
 Status = Literal["queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled"]
 
 
@@ -35,6 +40,16 @@ async def list_executions(
     company: CompanyNamed = None,
     runbook: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
     status: Status | None = None,
+    reason: Annotated[Reason | None, Query(description="Why it is queued, skipped or cancelled.")] = None,
+    event_id: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=EVENT_ID_CHARACTERS_MAX,
+            pattern=r"^[^\x00]*$",
+            description="Of the event that caused it.",
+        ),
+    ] = None,
     since: Annotated[datetime | None, Query(description="Born at or after this instant (RFC 3339).")] = None,
     limit: Limit = LIMIT_DEFAULT,
     after: Annotated[
@@ -44,7 +59,7 @@ async def list_executions(
     """Runs, newest first; `waits` says what a waiting one waits for. An administrator who names no company sees
     those of all.
     """
-    wanted = RunFilter(_readable(caller, company), runbook, status, since, after)
+    wanted = RunFilter(_readable(caller, company), runbook, status, reason, event_id, since, after)
     rows = await services.records.page(wanted, limit + 1)
     return json_response(200, msgspec.json.encode(page(rows, limit, "execution_id", _summary)))
 
@@ -111,6 +126,16 @@ async def _known(
     if open_run is None:
         raise not_found("run")
     return None, open_run
+
+
+async def known_run(records: Records, run_id: str, company_id: str | None) -> asyncpg.Record:
+    """Company, runbook, status and end of a run, recorded or only open; `not_found` like a run of another company."""
+    if re.fullmatch(UUID_PATTERN, run_id) is None:
+        raise not_found("run")
+    state = await records.run_state(run_id, company_id) or await records.open_run(run_id, company_id)
+    if state is None:
+        raise not_found("run")
+    return state
 
 
 async def _history(records: Records, run_id: str) -> list[asyncpg.Record]:
