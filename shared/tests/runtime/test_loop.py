@@ -44,6 +44,9 @@ class Copying:
         if self.refuses & set(values):
             raise DataRejected("a row that was asked for cannot be")
         turn = Turn(values)
+        if values and all(value == b"nothing" for value in values):
+            turn.is_nothing = True
+            return turn
         for message, value in zip(messages, values, strict=True):
             if value in self.asks:
                 turn.answers.append(Outgoing(OUT, b"unknown " + value, b"k", 0))
@@ -135,6 +138,40 @@ class Harness:
 @pytest.fixture
 def harness() -> Harness:
     return Harness()
+
+
+def at_rest(harness: Harness) -> int:
+    return harness.fence.rows[AT].next_offset
+
+
+async def test_messages_that_leave_nothing_to_store_cost_no_commit_and_pass_with_the_next_one(
+    harness: Harness,
+):
+    harness.send(b"nothing", b"nothing")
+    await harness.loop.turn()
+    assert at_rest(harness) == 0
+    harness.send(b"a")
+    await harness.loop.turn()
+    assert (at_rest(harness), harness.work.stored) == (3, [b"a"])
+
+
+async def test_messages_that_leave_nothing_to_store_are_passed_when_the_loop_is_idle(harness: Harness):
+    harness.send(b"nothing")
+    await harness.loop.turn()
+    await harness.loop.turn()
+    assert (at_rest(harness), harness.work.stored) == (1, [])
+
+
+async def test_after_a_death_what_left_nothing_to_store_is_read_again_and_takes_nothing_with_it(
+    harness: Harness,
+):
+    harness.send(b"nothing")
+    await harness.loop.turn()
+    harness.start()
+    harness.send(b"a")
+    for _ in range(3):
+        await harness.loop.turn()
+    assert (at_rest(harness), harness.said()) == (2, [b"nothing", b"a"])
 
 
 async def test_a_partition_that_nobody_has_read_yet_is_walked_over(harness: Harness):

@@ -17,16 +17,16 @@ What the last batch had to say is flushed before the next one commits (`pending`
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from outlast import limits
 from outlast.contracts.topics import Claim, TopicPartition
-from outlast.db.fence import Fence, Move, Owned
+from outlast.db.fence import Fence, Owned
 from outlast.errors import DataRejected, Fenced, LimitExceeded, OutlastError, PermanentError, TransientError
 from outlast.messaging.dead_letter import dead_letter
 from outlast.messaging.ports import Outgoing, Received, Sink, Source
 from outlast.runtime.logging import get_logger
 from outlast.runtime.metrics import LoopMetrics
+from outlast.runtime.partition import Partition, is_ahead, moves
 from outlast.runtime.work import Agenda, Turn, Work
 
 POLL_SECONDS = 1.0
@@ -34,15 +34,6 @@ PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Partition:
-    epoch: int
-    next_offset: int
-    rederive_after: str | None
-    suspect_left: int
-    """Messages still to be taken one at a time, because the partition was acquired again and again at one offset."""
 
 
 class FencedLoop:
@@ -72,7 +63,7 @@ class FencedLoop:
         self._batch_max = batch_max
         self.turned_at = monotonic()
         """When the last turn ended, for liveness: a loop that only finds things away still turns."""
-        self._owned: dict[TopicPartition, _Partition] = {}
+        self._owned: dict[TopicPartition, Partition] = {}
         self._inherited: list[Owned] = []
         self._held: Sequence[Received] = ()
         self._unflushed: list[Outgoing] = []
@@ -109,7 +100,7 @@ class FencedLoop:
         for each in acquired:
             is_suspect = each.acquisitions > limits.POISON_ACQUISITIONS_MAX
             suspect_left = self._batch_max if is_suspect else 0
-            self._owned[each.at] = _Partition(each.epoch, each.next_offset, each.rederive_after, suspect_left)
+            self._owned[each.at] = Partition.acquired(each, suspect_left)
             self._metrics.acquired()
             log.info("partition_acquired", loop=self._name, topic=each.at.topic, partition=each.at.partition,
                      epoch=each.epoch, offset=each.next_offset, pending=len(each.pending),
@@ -205,7 +196,7 @@ class FencedLoop:
 
     def _is_next_or_later(self, message: Received) -> bool:
         owned = self._owned.get(message.at)
-        return owned is not None and message.offset >= owned.next_offset
+        return owned is not None and message.offset >= owned.read_offset
 
     def _back_off(self) -> float:
         doubled = min(max(self._pause_seconds * 2, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
@@ -233,6 +224,9 @@ class FencedLoop:
             except Exception as fault:  # noqa: BLE001 neither bad data nor a bug in a decider may stop the partition
                 await self._split(messages, fault)
                 return
+        if turn.is_nothing and not any(self._owned[message.at].suspect_left for message in messages):
+            self._pass(messages)
+            return
         try:
             await self._store(messages, turn)
         except DataRejected as fault:
@@ -240,45 +234,33 @@ class FencedLoop:
             return
         self._emit(turn)
 
+    def _pass(self, messages: Sequence[Received]) -> None:
+        """Nothing to store: the offsets move with the next commit, or when the loop is idle. Read twice, it is nothing
+        twice."""
+        for message in messages:
+            owned = self._owned[message.at]
+            owned.read_offset = max(owned.read_offset, message.offset + 1)
+        self._metrics.consumed(len(messages))
+
     async def _store(self, messages: Sequence[Received], turn: Turn) -> None:
         await self._settle()
         if turn.dead or turn.answers:
             await self._say_first(turn)
-        moves = self._moves(messages, turn)
+        moved = moves(self._owned, messages, turn)
         with self._metrics.committing():
             try:
-                await self._work.commit(turn, moves)
+                await self._work.commit(turn, moved)
             except TransientError:
                 self._must_rejoin = True  # the outcome of the COMMIT is unknown: acquire again and reload
                 raise
-        for move in moves:
-            owned = self._owned[move.at]
-            owned.next_offset = move.next_offset
+        for move in moved:
+            self._owned[move.at].stored(move)
             self._outlived.pop(move.at, None)
-            owned.suspect_left = max(0, owned.suspect_left - 1)
             if move.pending:
                 self._has_pending.add(move.at)
             elif move.pending is not None:
                 self._has_pending.discard(move.at)
         self._metrics.consumed(len(messages))
-
-    def _moves(self, messages: Sequence[Received], turn: Turn) -> list[Move]:
-        """The offsets to move, and `pending` also for partitions that the batch speaks for without reading them."""
-        upto: dict[TopicPartition, int | None] = dict.fromkeys(turn.touched)
-        for message in messages:
-            upto[message.at] = message.offset + 1
-        moves: list[Move] = []
-        for at, read in upto.items():
-            owned = self._owned.get(at)
-            if owned is None:
-                raise Fenced(f"expected to own {at}, but it was released")
-            pending = tuple(turn.pending.get(at, ()))
-            moves.append(
-                Move(at, owned.epoch, owned.next_offset, owned.next_offset, pending or None)
-                if read is None
-                else Move(at, owned.epoch, owned.next_offset, read, pending)
-            )
-        return moves
 
     def _emit(self, turn: Turn) -> None:
         if turn.outgoing:
@@ -330,6 +312,8 @@ class FencedLoop:
             raise TransientError(str(fault)) from fault
 
     async def _go_idle(self) -> None:
+        if any(is_ahead(each) for each in self._owned.values()):
+            await self._store((), await self._work.decide(()))
         if self._has_pending:
             await self._fence.clear_pending({at: self._owned[at].epoch for at in self._has_pending})
             self._has_pending.clear()

@@ -23,6 +23,8 @@ class Turn:
     """What no stored row could derive again ("unknown"): delivered before the offsets move, like dead letters."""
     touched: set[TopicPartition] = field(default_factory=set[TopicPartition])
     """Partitions whose rows change although no message of theirs was read: their owner is checked all the same."""
+    is_nothing: bool = False
+    """The messages left nothing to store, to say or to bury: no commit is made for their offsets alone."""
 
 
 class Work(Protocol):
