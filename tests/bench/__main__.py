@@ -117,13 +117,16 @@ def measure_latency(on: Bench, receiver: Receiver) -> None:
             bares.append(run_bare(on.system, on.dsn))
             said += f" bare p50 {bares[-1].p50_ms:.1f} p99 {bares[-1].p99_ms:.1f} ms;"
         first = number * count
+        before = cpu_by_process(on.folder)
         ours.append(pace.run(on.findings[first : first + count]))
+        after = cpu_by_process(on.folder)
         posts, records = ours[-1].first_post, ours[-1].recorded
         print(
             f"{said} first POST p50 {percentile(posts, 0.5):.1f} p99 {percentile(posts, 0.99):.1f} ms,"
             f" record p50 {percentile(records, 0.5):.1f} p99 {percentile(records, 0.99):.1f} ms",
             flush=True,
         )
+        print(f"B4 round {number + 1} by process: {line(before, after, count)}", flush=True)
     pace.close()
     middle, slow = (median([percentile(each.first_post, share) for each in ours]) for share in (0.5, 0.99))
     verdict = "met" if middle <= FIRST_POST_MS[0] and slow <= FIRST_POST_MS[1] else "missed"
