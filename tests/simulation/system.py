@@ -278,7 +278,7 @@ class System:
         return [loop]
 
     async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
-        store = self._guarded(self.records, ("commit",), ("finished",))
+        store = self._guarded(self.records, ("commit",), ("finished", "compared"))
         work = self.parts.finalizer(store)
         return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, [topics.LIFECYCLE])]
 

@@ -5,6 +5,7 @@ lists them. Each test says which rule is broken, so that a mutant is caught for 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,7 @@ from outlast_action_executor.inbound import Item
 from outlast_action_executor.local import LocalLedger
 from outlast_action_executor.ports import Committed, Group, Operation
 from outlast_engine.work import EngineWork
-from outlast_finalizer.store import Ended
+from outlast_finalizer.outbound import Ended
 from outlast_finalizer.work import FinalizerWork
 from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.poison import KILLER
@@ -257,9 +258,11 @@ class _Whole:
     def __init__(self, store: object) -> None:
         self._store = store
 
-    async def commit(self, rows: object, moves: object) -> Collection[str]:
-        await self._store.commit(rows, moves)  # type: ignore[attr-defined]
-        return ()
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def commit(self, changes: object, moves: object) -> object:
+        return replace(await self._store.commit(changes, moves), bare=())  # type: ignore[attr-defined]
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         found = await self._store.finished(execution_ids)  # type: ignore[attr-defined]

@@ -1,23 +1,26 @@
 """The run records in memory: the same promises as PostgresFinalizerStore, held to them by the same suite."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from outlast.contracts.messages import Finished
+from outlast.contracts.messages import Compared
+from outlast.contracts.parts import Origin
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
-from outlast_finalizer.core.outcome import RunRow
-from outlast_finalizer.store import Ended
+from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
+from outlast_finalizer.outbound import WORKFLOW, Ended
+from outlast_finalizer.store import Changes, Committed
 from tests.stores.columns import check_execution_ids, check_text
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One row of the table `runs`, as far as the suite and the simulation look at it."""
 
     company_id: str
     runbook_id: str
+    mode: str
     status: str
     rank: int
     seq: int
@@ -27,6 +30,11 @@ class RunRecord:
     payload: bytes | None
     steps: bytes | None
     error: bytes | None
+    waits: bytes | None
+    reason: str
+    detail: str
+    ended_by: str
+    origin: Origin
 
 
 class MemoryFinalizerStore:
@@ -35,41 +43,39 @@ class MemoryFinalizerStore:
     def __init__(self, fence: LocalFence) -> None:
         self._fence = fence
         self.runs: dict[str, RunRecord] = {}
+        self.comparisons: dict[str, Compared] = {}
 
-    async def commit(self, rows: Sequence[RunRow], moves: Sequence[Move]) -> Collection[str]:
-        """The rows or nothing, offsets first. Returns the ended runs whose record has no payload yet."""
+    async def commit(self, changes: Changes, moves: Sequence[Move]) -> Committed:
+        """The changes or nothing, offsets first."""
         self._fence.check(moves)
-        for row in rows:
+        for row in changes.rows:
             check_execution_ids((row.execution_id,))
             check_text(row.message.company_id, row.message.runbook.id, row.message.runbook.name)
             check_text(row.message.event.source, row.message.event.id, row.message.event.type)
+            check_text(row.reason, row.detail, row.by)
+        check_execution_ids(changes.compared)
         self._fence.apply(moves)
-        return [row.execution_id for row in rows if self._upsert(row)]
+        bare = [row.execution_id for row in changes.rows if self._upsert(row)]
+        new = [each for each in changes.compared if each not in self.comparisons]
+        self.comparisons.update({each: changes.compared[each] for each in new})
+        return Committed(bare, new)
 
     def _upsert(self, row: RunRow) -> bool:
-        """Whether it wrote a record that has ended and has no payload."""
-        message = row.message
-        is_finished = isinstance(message, Finished)
-        new = RunRecord(
-            company_id=message.company_id,
-            runbook_id=message.runbook.id,
-            status=row.status,
-            rank=message.rank,
-            seq=message.seq,
-            lane=message.lane,
-            started_at=message.started_at if isinstance(message, Finished) else message.at,
-            finished_at=message.at if is_finished else None,
-            payload=row.payload,
-            steps=row.steps,
-            error=row.error,
-        )
-        present = self.runs.get(row.execution_id)
+        """Whether its record has ended and has no payload."""
+        present, new = self.runs.get(row.execution_id), _record(row)
         if present is not None:
-            fills_in = (present.rank, present.seq) == (new.rank, new.seq) and present.payload is None
-            if not fills_in and (present.rank, present.seq) >= (new.rank, new.seq):
-                return False
-            new.company_id, new.runbook_id, new.lane = present.company_id, present.runbook_id, present.lane
-            new.payload = present.payload or new.payload
+            payload = present.payload or row.payload
+            if (present.rank, present.seq) < (new.rank, new.seq):
+                new = replace(
+                    new,
+                    company_id=present.company_id,
+                    runbook_id=present.runbook_id,
+                    lane=present.lane,
+                    started_at=new.started_at or present.started_at,
+                    payload=payload,
+                )
+            else:
+                new = replace(present, payload=payload)
         self.runs[row.execution_id] = new
         return new.finished_at is not None and new.payload is None
 
@@ -78,7 +84,40 @@ class MemoryFinalizerStore:
         check_execution_ids(execution_ids)
         found = {each: self.runs[each] for each in execution_ids if each in self.runs}
         return {
-            each: Ended(row.lane, row.company_id, row.runbook_id, row.payload is not None)
+            each: Ended(
+                row.lane,
+                row.company_id,
+                row.runbook_id,
+                row.payload is not None,
+                row.mode == WORKFLOW and row.rank > DISPATCH_RANK,
+            )
             for each, row in found.items()
             if row.finished_at is not None
         }
+
+    async def compared(self, execution_ids: Collection[str]) -> Collection[str]:
+        """Those of these runs whose comparison is kept."""
+        return [each for each in execution_ids if each in self.comparisons]
+
+
+def _record(row: RunRow) -> RunRecord:
+    message = row.message
+    return RunRecord(
+        company_id=message.company_id,
+        runbook_id=message.runbook.id,
+        mode=message.mode,
+        status=row.status,
+        rank=message.rank,
+        seq=message.seq,
+        lane=message.lane,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        payload=row.payload,
+        steps=row.steps,
+        error=row.error,
+        waits=row.waits,
+        reason=row.reason,
+        detail=row.detail,
+        ended_by=row.by,
+        origin=message.origin,
+    )

@@ -1,6 +1,7 @@
 """What a batch of lifecycle messages says about each run: the latest word wins, by (rank, seq)."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import msgspec
 from msgspec import UNSET
@@ -18,7 +19,12 @@ from outlast.contracts.messages import (
     Withheld,
 )
 
-RunMessage = Started | Waiting | Resumed | Finished
+RunMessage = Queued | Started | Waiting | Resuming | Resumed | Finished | Withheld
+
+DISPATCH_RANK = 0
+"""Of what the dispatch says: a run whose last word has it never began."""
+SLOT_TAKEN = "slot_taken"
+"""Why a run whose wait is over does not go on."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,10 +33,17 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     execution_id: str
     message: RunMessage
     status: str
-    payload: bytes | None
-    steps: bytes | None
-    error: bytes | None
+    payload: bytes | None = None
+    steps: bytes | None = None
+    error: bytes | None = None
     waits: bytes | None = None
+    started_at: datetime | None = None
+    """None for what never began."""
+    finished_at: datetime | None = None
+    reason: str = ""
+    detail: str = ""
+    by: str = ""
+    """Who cancelled it."""
 
 
 def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
@@ -38,44 +51,59 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
 
     A payload is kept whichever message brought it.
     """
-    rows: dict[str, RunRow] = {}
+    latest: dict[str, RunMessage] = {}
+    payloads: dict[str, bytes] = {}
     for message in messages:
-        if isinstance(message, Unknown | Queued | Withheld | Resuming | Compared):
+        if isinstance(message, Unknown | Compared):
             continue
-        present = rows.get(message.execution_id)
-        if present is None:
-            rows[message.execution_id] = _row(message, None)
-        elif (present.message.rank, present.message.seq) < (message.rank, message.seq):
-            rows[message.execution_id] = _row(message, present.payload)
-        elif present.payload is None:
-            rows[message.execution_id] = _row(present.message, _payload(message))
-    return [rows[execution_id] for execution_id in sorted(rows)]
+        brought = _payload(message)
+        if brought is not None:
+            payloads.setdefault(message.execution_id, brought)
+        present = latest.get(message.execution_id)
+        if present is None or (present.rank, present.seq) < (message.rank, message.seq):
+            latest[message.execution_id] = message
+    return [_row(latest[each], payloads.get(each)) for each in sorted(latest)]
 
 
 def _payload(message: RunMessage) -> bytes | None:
-    if isinstance(message, Waiting | Resumed):
+    if isinstance(message, Waiting | Resuming | Resumed):
         return None
     return None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
 
 
 def _row(message: RunMessage, payload: bytes | None) -> RunRow:
-    own = _payload(message)
-    if not isinstance(message, Finished):
-        is_waiting = isinstance(message, Waiting)
-        return RunRow(
-            execution_id=message.execution_id,
-            message=message,
-            status="waiting" if is_waiting else "running",
-            payload=own or payload,
-            steps=None,
-            error=None,
-            waits=msgspec.json.encode(message.waits) if is_waiting else None,
-        )
-    return RunRow(
-        execution_id=message.execution_id,
-        message=message,
-        status=message.status,
-        payload=own or payload,
-        steps=msgspec.json.encode(message.steps),
-        error=None if message.error is None else msgspec.json.encode(message.error),
-    )
+    row = RunRow(execution_id=message.execution_id, message=message, status="running", payload=payload)
+    match message:
+        case Queued():
+            return msgspec.structs.replace(row, status="queued", reason=message.reason)
+        case Started():
+            return msgspec.structs.replace(row, started_at=message.at)
+        case Waiting():
+            waits = msgspec.json.encode(message.waits)
+            return msgspec.structs.replace(row, status="waiting", started_at=message.started_at, waits=waits)
+        case Resuming():
+            return msgspec.structs.replace(
+                row, status="waiting", started_at=message.started_at, reason=SLOT_TAKEN
+            )
+        case Resumed():
+            return msgspec.structs.replace(row, started_at=message.started_at)
+        case Finished():
+            return msgspec.structs.replace(
+                row,
+                status=message.status,
+                started_at=message.started_at,
+                finished_at=message.at,
+                steps=msgspec.json.encode(message.steps),
+                error=None if message.error is None else msgspec.json.encode(message.error),
+                reason=message.reason,
+                by=message.by,
+            )
+        case Withheld():
+            return msgspec.structs.replace(
+                row,
+                status=message.status,
+                finished_at=message.at,
+                reason=message.reason,
+                detail=message.detail,
+                by=message.by,
+            )

@@ -1,0 +1,280 @@
+"""One suite for the run records, in memory and in Postgres: every state, any order, nothing twice, fenced."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Protocol
+
+import msgspec
+import pytest
+from msgspec import UNSET, Raw
+from tests.stores.memory_finalizer import MemoryFinalizerStore
+
+from outlast import ids
+from outlast.contracts.messages import (
+    Compared,
+    EventReference,
+    Finished,
+    LifecycleMessage,
+    Queued,
+    Resuming,
+    RunbookReference,
+    Started,
+    Wait,
+    Waiting,
+    Withheld,
+)
+from outlast.contracts.parts import Origin
+from outlast.contracts.topics import LIFECYCLE, Claim, TopicPartition
+from outlast.db.fence import Fence, Move, PostgresFence
+from outlast.db.local import LocalFence
+from outlast.db.migrate import migrate, migration_files
+from outlast.db.pool import connect_pool
+from outlast.errors import DataRejected, Fenced
+from outlast_finalizer.core.outcome import latest_rows
+from outlast_finalizer.outbound import Ended
+from outlast_finalizer.store import LOOP, Changes, Committed, FinalizerStore, PostgresFinalizerStore
+
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+AFTER = AT + timedelta(seconds=1)
+PAYLOAD = Raw(b'{"event":{}}')
+COLUMNS = (
+    "status", "mode", "rank", "seq", "started_at", "finished_at", "payload", "steps", "error", "waits", "reason",
+    "detail", "ended_by", "is_degraded", "generation", "started_by", "instead_of",
+)  # fmt: skip
+ORIGINS = ("is_degraded", "generation", "started_by", "instead_of")
+
+
+def execution(number: int = 1) -> str:
+    return ids.execution_id(1_767_571_200_000 + number, 3, "acme", "s", f"e-{number}", "r")
+
+
+class Looking(Protocol):
+    """Sees what is stored; the stores themselves show no more than their users need."""
+
+    async def __call__(self, execution_id: str) -> dict[str, object] | None: ...
+
+
+@dataclass
+class Rows:
+    """A store under test, and how far its partition is."""
+
+    store: FinalizerStore
+    fence: Fence
+    look: Looking
+    epoch: int = 0
+    offset: int = 0
+
+    async def own(self) -> None:
+        (owned,) = await self.fence.acquire([Claim(TopicPartition(LIFECYCLE, 0), "id")])
+        self.epoch, self.offset = owned.epoch, owned.next_offset
+
+    async def commit(self, changes: Changes) -> Committed:
+        at = TopicPartition(LIFECYCLE, 0)
+        committed = await self.store.commit(changes, [Move(at, self.epoch, self.offset, self.offset + 1)])
+        self.offset += 1
+        return committed
+
+    async def hear(self, *messages: LifecycleMessage) -> Committed:
+        compared = {each.execution_id: each for each in messages if isinstance(each, Compared)}
+        return await self.commit(Changes(latest_rows(messages), compared))
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
+    if request.param == "memory":
+        fence = LocalFence()
+        store = MemoryFinalizerStore(fence)
+
+        async def look(execution_id: str) -> dict[str, object] | None:
+            row = store.runs.get(execution_id)
+            if row is None:
+                return None
+            kept = {name: getattr(row, name) for name in COLUMNS if name not in ORIGINS}
+            comparison = store.comparisons.get(execution_id)
+            return {
+                **kept,
+                **{name: getattr(row.origin, name) for name in ORIGINS},
+                "is_compared": bool(comparison),
+            }
+
+        yield await owned(Rows(store, fence, look))
+        return
+    pool = await connect_pool(request.getfixturevalue("postgres"), "records")
+    await migrate(pool, "records", migration_files("outlast_finalizer"))
+
+    async def read(execution_id: str) -> dict[str, object] | None:
+        row = await pool.fetchrow(
+            "select v.*, r.rank, r.seq from records_read.runs_v1 v join runs r using (execution_id)"
+            " where execution_id = $1",
+            execution_id,
+        )
+        if row is None:
+            return None
+        return {**{name: row[name] for name in COLUMNS}, "is_compared": row["comparison"] is not None}
+
+    yield await owned(Rows(PostgresFinalizerStore(pool), PostgresFence(pool, LOOP), read))
+    await pool.close()
+
+
+async def owned(rows: Rows) -> Rows:
+    await rows.own()
+    return rows
+
+
+def common(number: int, rank: int, seq: int, **more: object) -> dict[str, object]:
+    return {
+        "execution_id": execution(number),
+        "company_id": "acme",
+        "runbook": RunbookReference(id="r", name="r", version=1, sha256="0"),
+        "event": EventReference(source="s", id=f"e-{number}", type="finding_created", time=AT),
+        "mode": "workflow",
+        "lane": 0,
+        "rank": rank,
+        "seq": seq,
+        "at": AT,
+        **more,
+    }
+
+
+def queued(number: int = 1, seq: int = 1, **more: object) -> Queued:
+    return Queued(**common(number, 0, seq, **{"reason": "slot_taken", "payload": PAYLOAD, **more}))
+
+
+def withheld(number: int = 1, seq: int = 2, **more: object) -> Withheld:
+    told = {"status": "skipped", "reason": "throttled", "detail": "1 in 300 s"}
+    return Withheld(**common(number, 0, seq, **{**told, **more}))
+
+
+def started(number: int = 1, **more: object) -> Started:
+    return Started(**common(number, 1, 1, **{"payload": PAYLOAD, "at": AFTER, **more}))
+
+
+def waiting(number: int = 1, seq: int = 4, **more: object) -> Waiting:
+    waits = (Wait(activity_id="gate", kind="signal", signal="approved"),)
+    return Waiting(**common(number, 1, seq, **{"waits": waits, "started_at": AFTER, **more}))
+
+
+def resuming(number: int = 1, seq: int = 6, **more: object) -> Resuming:
+    return Resuming(**common(number, 1, seq, **{"started_at": AFTER, **more}))
+
+
+def finished(number: int = 1, seq: int = 9, **more: object) -> Finished:
+    told = {"status": "success", "steps": (), "started_at": AFTER}
+    return Finished(**common(number, 1, seq, **{**told, **more}))
+
+
+def compared(number: int = 1, is_agreed: bool = True) -> Compared:
+    return Compared(
+        execution_id=execution(number), company_id="acme", lane=0, at=AT, is_agreed=is_agreed, steps_compared=1,
+        runbook=RunbookReference(id="r", name="r", version=1, sha256="0"),
+    )  # fmt: skip
+
+
+async def test_words_of_every_state_apply_in_their_order_whatever_order_they_come_in(rows: Rows) -> None:
+    words = [queued(), started(), waiting(), resuming(), finished()]
+    for number, shuffled in enumerate(permutations(words), start=1):
+        for word in shuffled:
+            event = msgspec.structs.replace(word.event, id=f"e-{number}")
+            await rows.hear(msgspec.structs.replace(word, execution_id=execution(number), event=event))
+        row = await rows.look(execution(number))
+        assert row is not None
+        assert (row["status"], row["rank"], row["seq"], row["reason"]) == ("success", 1, 9, "")
+        assert (row["started_at"], row["finished_at"], row["payload"]) == (AFTER, AT, bytes(PAYLOAD))
+
+
+async def test_each_state_is_on_record_with_what_belongs_to_it(rows: Rows) -> None:
+    told: list[tuple[LifecycleMessage, dict[str, object]]] = [
+        (queued(), {"status": "queued", "reason": "slot_taken", "started_at": None}),
+        (started(), {"status": "running", "reason": "", "started_at": AFTER}),
+        (waiting(), {"status": "waiting", "reason": ""}),
+        (resuming(), {"status": "waiting", "reason": "slot_taken", "waits": None}),
+        (
+            finished(status="cancelled", by="ana", reason="false positive"),
+            {"status": "cancelled", "ended_by": "ana", "reason": "false positive", "finished_at": AT},
+        ),
+    ]
+    for message, expected in told:
+        await rows.hear(message)
+        row = await rows.look(execution())
+        assert row is not None
+        assert {name: row[name] for name in expected} == expected
+
+
+async def test_what_was_withheld_has_ended_and_never_began(rows: Rows) -> None:
+    await rows.hear(queued())
+    await rows.hear(withheld())
+    row = await rows.look(execution())
+    assert row is not None
+    assert (row["status"], row["reason"], row["detail"]) == ("skipped", "throttled", "1 in 300 s")
+    assert (row["started_at"], row["finished_at"], row["payload"]) == (None, AT, bytes(PAYLOAD))
+    assert await rows.store.finished([execution()]) == {
+        execution(): Ended(0, "acme", "r", has_payload=True, is_engines=False)
+    }
+
+
+async def test_how_a_run_came_to_be_is_what_its_latest_word_says(rows: Rows) -> None:
+    await rows.hear(queued(origin=Origin(generation=3)))
+    origin = Origin(generation=3, is_degraded=True, started_by="ana", instead_of=execution(2))
+    await rows.hear(started(mode="inline", origin=origin))
+    row = await rows.look(execution())
+    assert row is not None
+    assert (row["mode"], row["is_degraded"], row["generation"]) == ("inline", True, 3)
+    assert (row["started_by"], row["instead_of"]) == ("ana", execution(2))
+
+
+async def test_a_payload_that_comes_late_is_kept_and_changes_nothing_else(rows: Rows) -> None:
+    assert list((await rows.hear(finished())).bare) == [execution()]
+    before = await rows.look(execution())
+    assert before is not None
+    assert list((await rows.hear(finished())).bare) == [execution()], "still none"
+    assert not (await rows.store.finished([execution()]))[execution()].has_payload
+    for late in (queued(), started(), withheld(payload=PAYLOAD), finished(payload=PAYLOAD)):
+        number = {Queued: 1, Started: 2, Withheld: 3, Finished: 4}[type(late)]
+        await rows.hear(finished(number))
+        committed = await rows.hear(msgspec.structs.replace(late, execution_id=execution(number)))
+        assert not committed.bare
+        row = await rows.look(execution(number))
+        assert row == {**before, "payload": bytes(PAYLOAD)}
+    assert not (await rows.hear(finished())).bare
+
+
+async def test_the_first_payload_stays(rows: Rows) -> None:
+    await rows.hear(queued())
+    await rows.hear(started(payload=Raw(b"{}")), finished(payload=Raw(b"[]")))
+    row = await rows.look(execution())
+    assert row is not None
+    assert row["payload"] == bytes(PAYLOAD)
+
+
+async def test_what_lacks_a_payload_is_named_only_once_it_has_ended(rows: Rows) -> None:
+    assert not (await rows.hear(queued(payload=UNSET))).bare
+    assert list((await rows.hear(withheld())).bare) == [execution()]
+
+
+async def test_a_comparison_may_come_before_its_run_and_counts_once(rows: Rows) -> None:
+    assert list((await rows.hear(compared(is_agreed=False))).new_comparisons) == [execution()]
+    assert not (await rows.hear(compared(is_agreed=False), started(mode="shadow"))).new_comparisons
+    await rows.hear(finished(mode="shadow"), finished(2, mode="shadow"))
+    for number, is_compared in ((1, True), (2, False)):
+        row = await rows.look(execution(number))
+        assert row is not None
+        assert (row["status"], row["is_compared"]) == ("success", is_compared)
+    assert list(await rows.store.compared([execution(), execution(2)])) == [execution()]
+    assert not (await rows.store.finished([execution()]))[execution()].is_engines
+
+
+async def test_nothing_is_recorded_by_who_does_not_own_the_partition(rows: Rows) -> None:
+    zombie = Rows(rows.store, rows.fence, rows.look, rows.epoch, rows.offset)
+    await rows.own()
+    with pytest.raises(Fenced):
+        await zombie.hear(started(), compared())
+    assert await rows.look(execution()) is None
+    assert not await rows.store.compared([execution()])
+
+
+async def test_a_row_that_the_database_refuses_leaves_nothing_of_its_batch(rows: Rows) -> None:
+    with pytest.raises(DataRejected):
+        await rows.hear(started(), withheld(2, detail="a\x00b"))
+    assert await rows.look(execution()) is None
