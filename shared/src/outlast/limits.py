@@ -106,6 +106,16 @@ RETRY_AFTER_SECONDS_MAX = 24 * 3600
 """The longest pause before the next attempt that the other side may ask for."""
 INLINE_RETRY_SECONDS_MAX = 60
 """Pauses between attempts, together, in one run in mode inline: nothing but a process holds it meanwhile."""
+INLINE_RUNS_MAX = 500
+"""Inline runs that one executor has in hand per partition before it pauses the partition."""
+INLINE_BYTES_MAX = 32 * 1024 * 1024
+"""Their start messages, together; what is decoded of them takes a few times as much."""
+INLINE_UNFINISHED_MAX = 10_000
+"""Runs of a partition from the oldest in hand on, ended or not: so many are answered again after a crash."""
+INLINE_BEGUN_MAX = 200
+"""Inline runs that one turn begins; activities get their turn in between."""
+INLINE_DEFINITIONS_MAX = 2_000
+"""Compiled definitions that an executor keeps for inline runs."""
 TIMERS_HELD_MAX = 2_000
 """Timers of one partition that the timer scheduler holds in memory; a quarter more for a moment."""
 TIMERS_FIRED_MAX = 1_000
@@ -128,3 +138,17 @@ BREAKER_THRESHOLD_DEFAULT = 10
 """Failed executions in a row that trip a runbook's breaker."""
 BREAKER_THRESHOLD_MAX = 1_000
 """The highest threshold that a runbook may ask for."""
+CRON_CHARACTERS_MAX = 200
+"""A cron entry."""
+CATCH_UP_SECONDS_MAX = 7 * 24 * 3600
+"""How far back a schedule may make up for what it missed."""
+JITTER_SECONDS_MAX = 3600
+"""How late a schedule may fire on purpose."""
+GATE_ROW_ENTRIES_MAX = 64
+"""Firings in one row of the gate's tables: what a change writes."""
+GATE_ANSWERS_MAX = 1_000
+"""Answers to one key that the gate keeps, beyond those that count, to give them again."""
+GATE_ASKED_AGAIN_SECONDS = 60
+"""How long after a firing passed its window the matcher may still ask for it again."""
+GATE_SHELVES_SWEPT = 2
+"""Keys of a runbook that the gate looks at for each of its asks, to forget what is old."""
