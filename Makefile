@@ -137,7 +137,7 @@ bench bench-large: export PMAP_RUNBOOK_ENGINE ?= workflow
 bench: setup ## speed, the quick group; ONLY=B1,B2
 	@$(call runner,tests/bench,$(if $(ONLY),--only $(ONLY)))
 bench-large: setup ## speed, the long group
-	@$(call runner,tests/bench/large,$(if $(ONLY),--only $(ONLY)))
+	@$(call runner,tests/bench,$(if $(ONLY),--only $(ONLY),--long))
 faults: setup ## kill and corruption tests; ONLY=F1
 	@$(call runner,tests/faults,$(if $(ONLY),--only $(ONLY)))
 

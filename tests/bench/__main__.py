@@ -16,11 +16,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.fairness import measure_fairness
 from tests.bench.gauge import Gauge
+from tests.bench.guarded import measure_gate
 from tests.bench.latency import EVENTS_PER_SECOND, SECONDS, Latencies, Pace, median, percentile
 from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
+from tests.bench.modes import measure_inline, measure_shadow
 from tests.bench.processes import cpu_by_process, line
 from tests.bench.receiver import Receiver
+from tests.bench.recovery import measure_recovery
 from tests.bench.system import bring_up, import_findings, prepare, take_down
 
 ROUNDS = 3
@@ -30,7 +34,8 @@ FIRST_POST_MS = (8.0, 25.0)
 """B4: p50 and p99 from the event to its first POST."""
 TIMES_BARE = 2.0
 """B4: to the run's record, beside the bare loop's third result."""
-ALL = (*TARGETS, "B4")
+QUICK = (*TARGETS, "B3", "B4", "B9")
+LONG = ("B11", "B15")
 BARE = re.compile(r"bare_loop (\d+) executions/s, ([\d.]+) CPU-s per 1000")
 LATENCY = re.compile(r"bare_loop latency at \d+/s: p50 ([\d.]+) ms, p99 ([\d.]+) ms")
 
@@ -144,14 +149,16 @@ def measure_latency(on: Bench, receiver: Receiver) -> None:
 def main() -> None:
     """Bring the system up in a folder of its own, measure what ONLY names, take it down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2,B4")
+    parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="B1,B2,B9: any of both groups")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--long", action="store_true", help="without --only: the long group")
     parser.add_argument("--alone", action="store_true", help="without the bare loop: no verdict")
     options = parser.parse_args()
-    only = [name for name in options.only.upper().split(",") if name] or list(ALL)
-    unknown = sorted(set(only) - set(ALL))
+    known = (*QUICK, *LONG)
+    only = [name for name in options.only.upper().split(",") if name] or list(LONG if options.long else QUICK)
+    unknown = sorted(set(only) - set(known))
     if unknown:
-        raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(ALL)}")
+        raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(known)}")
     folder = Path(tempfile.mkdtemp(prefix="outlast-bench-"))
     began = time.monotonic()
     receiver = Receiver.start()
@@ -173,6 +180,17 @@ def main() -> None:
         if "B4" in only:
             prepare(system, receiver.url, "POST", is_calm=True)
             measure_latency(on, receiver)
+        if "B9" in only:
+            measure_gate(system)
+        if "B11" in only:
+            measure_recovery(system, folder / "run")
+        if "B15" in only:
+            measure_fairness(system, receiver)
+        if "B3" in only:
+            prepare(system, receiver.url, "POST")
+            durable = measure_inline(system, findings, receiver, options.rounds)
+            take_down(folder)
+            measure_shadow(folder, receiver, durable, options.rounds)
     finally:
         receiver.stop()
         take_down(folder)

@@ -8,6 +8,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import httpx
@@ -56,10 +57,10 @@ def busy_cpu_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def client(system: System, url: str) -> httpx.Client:
-    """A client of one of the APIs, as the administrator acting for the bench's company."""
+def client(system: System, url: str, company: str = COMPANY) -> httpx.Client:
+    """A client of one of the APIs, as the administrator acting for a company: the bench's."""
     headers = {"authorization": f"Bearer {system.admin_key}"}
-    params = {"company": COMPANY}
+    params = {"company": company}
     return httpx.Client(
         base_url=f"{url}/api/v1", headers=headers, params=params, timeout=300, trust_env=False
     )
@@ -95,21 +96,43 @@ def runbook(name: str, wanted: str, url: str | None, is_calm: bool = False) -> d
     }
 
 
-def event(finding_id: str) -> tuple[bytes, bytes]:
+def event(finding_id: str, company: str = COMPANY, note: str = "storm") -> tuple[bytes, bytes]:
     """(key, value): a structured CloudEvent of about 2 KB."""
-    data = {"finding_id": finding_id, "changed": ["severity"], "note": "storm", "padding": PADDING}
+    data = {"finding_id": finding_id, "changed": ["severity"], "note": note, "padding": PADDING}
     envelope = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
         "source": "bench/driver",
         "type": "finding_updated",
-        "companyid": COMPANY,
+        "companyid": company,
         "subject": finding_id,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "datacontenttype": "application/json",
         "data": data,
     }
     return finding_id.encode(), json.dumps(envelope).encode()
+
+
+class Driver:
+    """Produces events, and waits for nothing but the broker."""
+
+    def __init__(self, system: System, topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer(
+            {"bootstrap.servers": system.kafka, "linger.ms": 0, "enable.idempotence": True,
+             "queue.buffering.max.messages": 1_000_000, "log_level": 2}
+        )  # fmt: skip
+
+    def send(self, company: str, finding_ids: Iterable[str], note: str) -> None:
+        """One event a finding; returns when the broker has them all."""
+        for number, finding_id in enumerate(finding_ids):
+            key, value = event(finding_id, company, note)
+            self._producer.produce(
+                self._topic, value, key=key, headers={"content-type": "application/cloudevents+json"}
+            )
+            if number % 500 == 0:
+                self._producer.poll(0)
+        self._producer.flush()
 
 
 class Storm:

@@ -27,13 +27,13 @@ def install_action(into: Path) -> None:
     (metadata / "entry_points.txt").write_text(f"[outlast.actions]\nnoop = {ACTION}:NOOP\n")
 
 
-def bring_up(folder: Path) -> tuple[System, str]:
+def bring_up(folder: Path, mode: str = "workflow") -> tuple[System, str]:
     """Start everything in `folder`; returns the system and the Postgres DSN."""
     install_action(folder / "actions")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(folder / "actions"), os.environ.get("PYTHONPATH")])
     )
-    os.environ["PMAP_RUNBOOK_ENGINE"] = "workflow"
+    os.environ["PMAP_RUNBOOK_ENGINE"] = mode
     os.environ["OUTLAST_EGRESS_ALLOW"] = "127.0.0.0/8"
     os.environ["OUTLAST_LOG_LEVEL"] = "warning"
     running = up(run_dir=folder / "run")
