@@ -279,7 +279,6 @@ def test_branches_are_limited_in_depth() -> None:
 @pytest.mark.parametrize(
     ("document", "path", "word"),
     [
-        (changed(rules=[{"event": "schedule"}]), "rules[0].event", "schedule"),
         (with_action(type="resolve_owner", compensate={"type": "x"}), "actions[0].compensate", "compensate"),
     ],
 )

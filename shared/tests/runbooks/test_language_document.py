@@ -9,11 +9,13 @@ import yaml
 from outlast.execution.waits import DEFAULT_RETRY
 from outlast.runbooks.calendar_text import DIRECTIVES
 from outlast.runbooks.catalogue import DECIDED, ActionKind, Catalogue
+from outlast.runbooks.cron import WORDS as CRON_WORDS
 from outlast.runbooks.definition import EVENT_TYPES
 from outlast.runbooks.durations import format_duration
 from outlast.runbooks.filters import FILTERS
 from outlast.runbooks.predicates import PREDICATES
 from outlast.runbooks.reading import parse_runbook
+from outlast.runbooks.schedules import SCHEDULE_KEYS
 from outlast.runbooks.severities import SEVERITY_RANK
 from outlast.runbooks.trees import OPERATORS
 
@@ -66,3 +68,11 @@ def test_the_defaults_of_retry_are_in_the_document() -> None:
     assert f"| {DEFAULT_RETRY.factor:g} |" in TEXT
     for duration in (DEFAULT_RETRY.initial_backoff, DEFAULT_RETRY.max_backoff):
         assert f"| `{format_duration(duration)}` |" in TEXT
+
+
+def test_the_example_of_a_schedule_may_be_saved_and_has_every_key() -> None:
+    (example,) = [each for each in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if "cron:" in each]
+    document = {"name": "x", **yaml.safe_load(example), "actions": [{"type": "resolve_owner"}]}
+    assert parse_runbook(document, Catalogue([])).rules[0].schedule is not None
+    assert set(SCHEDULE_KEYS) <= set(document["rules"][0])
+    assert set(CRON_WORDS) <= set(re.findall(r"@\w+", TEXT))

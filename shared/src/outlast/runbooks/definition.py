@@ -10,6 +10,7 @@ from outlast.runbooks.choices import Choice
 from outlast.runbooks.conditions import Condition
 from outlast.runbooks.documents import Json
 from outlast.runbooks.guardrails import Guardrails
+from outlast.runbooks.schedules import Schedule
 from outlast.runbooks.templates import TemplateValue
 
 EventType: TypeAlias = Literal[
@@ -44,6 +45,8 @@ class Rule:
     condition: Condition | None = None
     condition_document: Json = None
     """The condition as the user wrote it."""
+    schedule: Schedule | None = None
+    """When it fires, if and only if the event type is `schedule`: then it fires on its own events only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,15 +29,21 @@ from outlast.runbooks.documents import Json, canonical
 from outlast.runbooks.durations import format_duration, parse_duration
 from outlast.runbooks.faults import DefinitionFault, DefinitionRefused, element, member
 from outlast.runbooks.guardrails import Guardrails, read_guardrails
+from outlast.runbooks.schedules import read_schedule
 from outlast.runbooks.templates import TemplateValue
 
 _Object: TypeAlias = dict[str, object]
 """A JSON object, of which msgspec need not know more."""
 
 
-class _PinnedRule(msgspec.Struct, frozen=True):
+class _PinnedRule(msgspec.Struct, frozen=True, omit_defaults=True):
     event: EventType
     condition: _Object | None = None
+    cron: str = ""
+    timezone: str = "UTC"
+    catch_up: _Object = {}
+    overlap: str = "skip"
+    jitter: str = "0s"
 
 
 class _PinnedRetry(msgspec.Struct, frozen=True):
@@ -168,6 +174,8 @@ def to_document(runbook: Runbook) -> dict[str, Json]:
 
 def _rule_document(rule: Rule) -> Json:
     document: dict[str, Json] = {"event": rule.event_type}
+    if rule.schedule is not None:
+        document |= rule.schedule.members
     if rule.condition is not None:
         document["condition"] = rule.condition_document
     return document
@@ -223,12 +231,20 @@ def _add_action(document: dict[str, Json], action: Action, *, pinned: bool) -> N
 def _rules(rules: Iterable[_PinnedRule], faults: list[DefinitionFault]) -> tuple[Rule, ...]:
     read: list[Rule] = []
     for index, rule in enumerate(rules):
-        condition = None
+        at = element("rules", index)
+        condition = schedule = None
         if rule.condition is not None:
-            at = member(element("rules", index), "condition")
-            condition = read_condition(rule.condition, at, faults)
-        document = cast("Json", rule.condition)
-        read.append(Rule(event_type=rule.event, condition=condition, condition_document=document))
+            condition = read_condition(rule.condition, member(at, "condition"), faults)
+        if rule.event == "schedule":
+            schedule = read_schedule(cast("dict[str, Json]", msgspec.to_builtins(rule)), at, faults)
+        read.append(
+            Rule(
+                event_type=rule.event,
+                condition=condition,
+                condition_document=cast("Json", rule.condition),
+                schedule=schedule,
+            )
+        )
     return tuple(read)
 
 

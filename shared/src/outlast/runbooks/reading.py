@@ -12,6 +12,7 @@ from outlast.runbooks.documents import Json, canonical, document_faults, kind_of
 from outlast.runbooks.faults import DefinitionFault, DefinitionRefused, element, member
 from outlast.runbooks.fields import FieldReader
 from outlast.runbooks.guardrails import GUARDRAIL_KEYS, read_guardrails
+from outlast.runbooks.schedules import SCHEDULE_KEYS, Schedule, read_schedule
 from outlast.runbooks.trees import suggestion
 from outlast.runbooks.unreleased import unreleased_faults
 
@@ -110,14 +111,30 @@ class _RunbookReader:
             )
             return None
         fields = FieldReader(rule, at, self._faults)
-        fields.refuse_unknown(("event", "condition"))
+        fields.refuse_unknown(("event", "condition", *SCHEDULE_KEYS))
         event_type = self._event_type(fields)
         condition = None
         if "condition" in rule:
             condition = read_condition(rule["condition"], member(at, "condition"), self._faults)
+        schedule = self._schedule(rule, event_type, fields, at)
         if event_type is None:
             return None
-        return Rule(event_type=event_type, condition=condition, condition_document=rule.get("condition"))
+        return Rule(
+            event_type=event_type,
+            condition=condition,
+            condition_document=rule.get("condition"),
+            schedule=schedule,
+        )
+
+    def _schedule(
+        self, rule: dict[str, Json], event_type: EventType | None, fields: FieldReader, at: str
+    ) -> Schedule | None:
+        if event_type == "schedule":
+            return read_schedule(rule, at, self._faults)
+        for key in SCHEDULE_KEYS if event_type is not None else ():
+            if key in rule:
+                fields.fault(key, f"expected {key} beside event: schedule, not beside event: {event_type}")
+        return None
 
     def _event_type(self, fields: FieldReader) -> EventType | None:
         given = fields.text("event", None, _NAME_CHARACTERS_MAX)

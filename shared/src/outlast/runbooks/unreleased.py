@@ -8,19 +8,11 @@ from outlast.runbooks.faults import DefinitionFault, element, member
 
 def unreleased_faults(document: dict[str, Json]) -> list[DefinitionFault]:
     """Every part of a definition that a later release will do, with its place."""
-    return [*_schedules(document), *_actions(document)]
+    return [*_actions(document)]
 
 
 def _later(path: str, what: str, instead: str) -> DefinitionFault:
     return DefinitionFault(path, f"{what} not part of this release yet: {instead}")
-
-
-def _schedules(document: dict[str, Json]) -> Iterator[DefinitionFault]:
-    rules = document.get("rules")
-    for index, rule in enumerate(rules if isinstance(rules, list) else []):
-        if isinstance(rule, dict) and rule.get("event") == "schedule":
-            path = member(element("rules", index), "event")
-            yield _later(path, "schedule is", "trigger on an event that a producer sends")
 
 
 def _actions(document: dict[str, Json]) -> Iterator[DefinitionFault]:
