@@ -23,8 +23,6 @@ _OVERLAPS: tuple[Overlap, ...] = ("skip", "allow")
 _ZONE_CHARACTERS_MAX = 60
 _OF_THE_MACHINE = ("localtime", "posixrules", "Factory")
 """Zones that each machine has its own idea of."""
-_LAST: CatchUpPolicy = "last"
-_SKIP: Overlap = "skip"
 _SECOND = timedelta(seconds=1)
 _HOUR = timedelta(hours=1)
 _NONE = timedelta()
@@ -84,16 +82,16 @@ def read_schedule(rule: dict[str, Json], at: str, faults: list[DefinitionFault])
     elif isinstance(rule.get("timezone", "UTC"), str) and (fault := zone_fault(timezone)) is not None:
         fields.fault("timezone", fault)
     window, policy = _catch_up(rule.get("catch_up", {}), member(at, "catch_up"), faults)
-    overlap = fields.one_of("overlap", _OVERLAPS, _SKIP)
+    overlap: Overlap | None = fields.one_of("overlap", _OVERLAPS, None)
     jitter = fields.duration("jitter", _NONE, _NONE, timedelta(seconds=JITTER_SECONDS_MAX))
-    if cron is None or overlap is None or len(faults) > before:
+    if cron is None or len(faults) > before:
         return None
     return Schedule(
         cron=cron,
         timezone=timezone,
         catch_up_window=window,
         catch_up_policy=policy,
-        overlap=overlap,
+        overlap=overlap or "skip",
         jitter=jitter,
     )
 
@@ -113,8 +111,9 @@ def _catch_up(document: Json, at: str, faults: list[DefinitionFault]) -> tuple[t
     if not isinstance(document, dict):
         message = f"expected an object such as {{policy: none}}, got {kind_of(document)}"
         faults.append(DefinitionFault(at, message))
-        return _HOUR, _LAST
+        return _HOUR, "last"
     fields = FieldReader(document, at, faults)
     fields.refuse_unknown(("window", "policy"))
     window = fields.duration("window", _HOUR, _SECOND, timedelta(seconds=CATCH_UP_SECONDS_MAX))
-    return window, fields.one_of("policy", _POLICIES, _LAST) or _LAST
+    policy: CatchUpPolicy | None = fields.one_of("policy", _POLICIES, None)
+    return window, policy or "last"
