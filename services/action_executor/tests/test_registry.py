@@ -18,6 +18,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "actions.md"
 BUILT_IN = {
     "http_request": "notify",
     "send_webhook": "notify",
+    "send_email": "notify",
     "change_finding_severity": "finding",
     "change_finding_status": "finding",
     "assign_finding": "finding",

@@ -2,7 +2,7 @@
 
 A URL is taken apart once, strictly, and the connection is made to an address that was checked after it was resolved:
 there is no second resolution that could answer otherwise. An operator opens single networks or hosts with
-OUTLAST_EGRESS_ALLOW ("10.1.0.0/16, jira.internal:443, *.corp.example:*").
+OUTLAST_EGRESS_ALLOW ("10.1.0.0/16, jira.internal:443, *.corp.example:*, smtp://mail.internal:587").
 """
 
 import fnmatch
@@ -59,7 +59,7 @@ class Target(NamedTuple):
     def authority(self) -> str:
         """The header `Host`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
     def __str__(self) -> str:
         """For messages: no path, no query (both may hold credentials)."""
@@ -92,6 +92,13 @@ def take_apart(url: str) -> Target:
     return Target(scheme, host, port or DEFAULT_PORTS[scheme], path)
 
 
+def mail_target(host: str, port: int) -> Target:
+    """A mail relay; EgressRefused unless it is a plain host and port."""
+    if not 1 <= port <= 65535:
+        raise EgressRefused("expected a port from 1 to 65535")
+    return Target("smtp", _host(host, is_bracketed=":" in host), port, "")
+
+
 @lru_cache(maxsize=1024)
 def _host(text: str, *, is_bracketed: bool) -> str:
     if is_bracketed:
@@ -120,17 +127,21 @@ def _refuse_host(text: str) -> str:
 
 
 class Guard:
-    """Which addresses may be connected to. `allow`: networks, and `host:port` patterns (`*` for any)."""
+    """Which addresses may be connected to. `allow`: networks, and `host:port` patterns (`*` for any).
+
+    `smtp://host:port` opens a mail relay to mail and to nothing else: tenants' requests stay away from it.
+    """
 
     def __init__(self, allow: Sequence[str] = ()) -> None:
         self._networks: list[Network] = []
-        self._hosts: list[tuple[str, str]] = []
+        self._hosts: list[tuple[str, str, str]] = []
         for entry in filter(None, (each.strip() for each in allow)):
-            host, colon, port = entry.rpartition(":")
-            if "/" in entry:
+            is_mail = entry.startswith("smtp://")
+            host, colon, port = entry.removeprefix("smtp://").rpartition(":")
+            if "/" in entry and not is_mail:
                 self._networks.append(ipaddress.ip_network(entry))
             elif colon and host and (port == "*" or port.isdigit()):
-                self._hosts.append((host.lower().strip("[]"), port))
+                self._hosts.append(("smtp" if is_mail else "*", host.lower().strip("[]"), port))
             else:
                 raise ValueError(f"expected a network (10.0.0.0/8) or host:port, got {entry!r}")
 
@@ -142,8 +153,10 @@ class Guard:
         if any(plain in network for network in self._networks if network.version == plain.version):
             return True
         return any(
-            fnmatch.fnmatchcase(target.host, host) and port in ("*", str(target.port))
-            for host, port in self._hosts
+            scheme in ("*", target.scheme)
+            and fnmatch.fnmatchcase(target.host, host)
+            and port in ("*", str(target.port))
+            for scheme, host, port in self._hosts
         )
 
     def choose(self, target: Target, addresses: Sequence[str]) -> list[Address]:

@@ -6,11 +6,12 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from outlast import ids, limits
-from outlast.actions import ActionFailed, ActionOutcome, ActivityCall, Findings, Outside
+from outlast.actions import ActionFailed, ActionOutcome, ActivityCall, Findings, Mailer, Outside
 from outlast.clock import Clock
 from outlast.contracts.messages import ActionError, RunActivity
 from outlast_action_executor.core.claim import Resolution
 from outlast_action_executor.deadlines import Deadlines
+from outlast_action_executor.mail import NoMailer
 from outlast_action_executor.ports import Plan, Ran
 from outlast_action_executor.registry import Registered, Registry
 
@@ -25,11 +26,19 @@ _encoder = msgspec.json.Encoder()
 class ActionRunner:
     """The port `Runner`, over registered action types."""
 
-    def __init__(self, registry: Registry, outside: Outside, findings: Findings, clock: Clock) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        outside: Outside,
+        findings: Findings,
+        clock: Clock,
+        mailer: Mailer | None = None,
+    ) -> None:
         self._registry = registry
         self._outside = outside
         self._findings = findings
         self._clock = clock
+        self._mailer = mailer or NoMailer()
         self._deadlines = Deadlines()
 
     def plan(self, activity: RunActivity) -> Plan:
@@ -53,7 +62,7 @@ class ActionRunner:
     async def run(
         self, activity: RunActivity, plan: Plan, resolution: Resolution | None, traceparent: str
     ) -> Ran:
-        """Do it within its time. A time-out is retryable: the key tells a repeat from a second wish."""
+        """Do it within its time. A time-out may be tried again, as anything of unknown outcome, unless it may not."""
         if plan.refusal is not None:
             return Ran(error=plan.refusal)
         if resolution is Resolution.FAIL:
@@ -74,9 +83,13 @@ class ActionRunner:
                 assert registered.type.run is not None, "planned"
                 return _succeeded(await registered.type.run(plan.config, call), resolved)
         except ActionFailed as failure:
+            if failure.is_unknown and not (plan.is_idempotent or activity.on_unknown == "retry"):
+                return _unknown(failure.message)
             return Ran(error=_error(failure), resolved=resolved)
         except TimeoutError:
             message = f"no answer within {seconds:g} s"
+            if not (plan.is_idempotent or activity.on_unknown == "retry"):
+                return _unknown(message)
             return Ran(error=ActionError(code="timeout", message=message, retryable=True), resolved=resolved)
 
     def _call(self, activity: RunActivity, seconds: float, traceparent: str) -> ActivityCall:
@@ -93,6 +106,7 @@ class ActionRunner:
             event=activity.event,
             outside=self._outside,
             findings=self._findings,
+            mailer=self._mailer,
             chain=activity.chain,
             traceparent=traceparent,
         )
@@ -105,6 +119,14 @@ async def _look_up(registered: Registered, config: object, call: ActivityCall) -
 
 def _refused(code: str, message: str, path: str = "") -> Plan:
     return Plan(None, True, False, None, ActionError(code=code, message=message, path=path))
+
+
+def _unknown(message: str) -> Ran:
+    """It may have been done, and is not to be done twice."""
+    error = ActionError(
+        code=UNKNOWN.code, message=f"{message}; the action is not repeated"[:MESSAGE_CHARACTERS_MAX]
+    )
+    return Ran(error=error, resolved=str(Resolution.FAIL))
 
 
 def _succeeded(outcome: ActionOutcome, resolved: str) -> Ran:

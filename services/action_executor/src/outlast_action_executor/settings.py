@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from outlast.runtime.loop_settings import LoopSettings, read_loop_settings
 from outlast.runtime.settings import Environment, SettingsError
 from outlast_action_executor.guard import EgressRefused, Guard, take_apart
+from outlast_action_executor.relay import Relay, Senders, read_relay, read_senders
+
+_PREFIX = "OUTLAST_ACTION_EXECUTOR_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +20,15 @@ class Settings:
     service_token: str
     egress_allow: tuple[str, ...]
     grace_seconds: float
+    relay: Relay | None
+    """Takes our mail; None where no mail is sent."""
+    senders: Senders | None
 
 
 def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
     """Validated settings; ends the process with a sentence when one is wrong."""
     environment = Environment("action_executor", variables)
+    relay, senders = _read_mail(environment)
     settings = Settings(
         loop=read_loop_settings(environment, "action_executor"),
         platform_url=environment.text("PLATFORM_URL"),
@@ -30,6 +37,8 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
             filter(None, environment.text("OUTLAST_EGRESS_ALLOW", "").replace(",", " ").split())
         ),
         grace_seconds=environment.seconds("OUTLAST_ACTION_EXECUTOR_GRACE_SECONDS", 18.0, most=19.0),
+        relay=relay,
+        senders=senders,
     )
     environment.finish()
     try:
@@ -41,3 +50,20 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
     except ValueError as fault:
         raise SettingsError(f"action_executor: setting OUTLAST_EGRESS_ALLOW: {fault}") from fault
     return settings
+
+
+def _read_mail(environment: Environment) -> tuple[Relay | None, Senders | None]:
+    url = environment.text(_PREFIX + "SMTP_URL", "")
+    sender = environment.text(_PREFIX + "SMTP_FROM", "")
+    allowed = environment.text(_PREFIX + "SMTP_FROM_ALLOW", "").replace(",", " ").split()
+    if not url:
+        return None, None
+    try:
+        relay = read_relay(url)
+    except ValueError as fault:
+        raise SettingsError(f"action_executor: setting {_PREFIX}SMTP_URL: {fault}") from fault
+    try:
+        senders = read_senders(sender, allowed)
+    except ValueError as fault:
+        raise SettingsError(f"action_executor: setting {_PREFIX}SMTP_FROM or _ALLOW: {fault}") from fault
+    return relay, senders

@@ -121,11 +121,10 @@ class Web:
                     # an idle connection that was being closed: once more on a new one, under the same key
             return await self._ask(target, await self._connect(target), data, is_head)
         except Disconnected as fault:
-            raise ActionFailed("connection_failed", f"{target}: {fault}", is_retryable=True) from fault
+            # the request was sent: whether it was acted on, nobody knows
+            raise ActionFailed("connection_failed", f"{target}: {fault}", is_unknown=True) from fault
         except httptools.HttpParserError as fault:
-            raise ActionFailed(
-                "not_http", f"{target}: expected an HTTP response", is_retryable=True
-            ) from fault
+            raise ActionFailed("not_http", f"{target}: expected an HTTP response", is_unknown=True) from fault
 
     async def _ask(self, target: Target, connection: Connection, data: bytes, is_head: bool) -> Answer:
         answer = await connection.ask(data, is_head=is_head)

@@ -4,7 +4,17 @@ from outlast.actions import ActionFailed, ActionOutcome, ActionType, ActivityCal
 """
 
 from outlast.actions.calls import ActionFailed, ActionOutcome, ActivityCall
-from outlast.actions.ports import FindingOperation, Findings, HttpRequest, HttpResponse, Outside
+from outlast.actions.ports import (
+    FindingOperation,
+    Findings,
+    HttpRequest,
+    HttpResponse,
+    Mail,
+    Mailer,
+    MailReceipt,
+    MailRefusal,
+    Outside,
+)
 from outlast.actions.types import ACTION_CLASSES, ENTRY_POINTS, ActionType
 
 __all__ = [
@@ -18,5 +28,9 @@ __all__ = [
     "Findings",
     "HttpRequest",
     "HttpResponse",
+    "Mail",
+    "MailReceipt",
+    "MailRefusal",
+    "Mailer",
     "Outside",
 ]

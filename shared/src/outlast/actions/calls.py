@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from outlast.actions.ports import Findings, Outside
+from outlast.actions.ports import Findings, Mailer, Outside
 from outlast.contracts.messages import EventReference, RunbookReference
 
 
@@ -25,6 +25,7 @@ class ActivityCall(msgspec.Struct, frozen=True, kw_only=True):
     event: EventReference
     outside: Outside
     findings: Findings
+    mailer: Mailer
     chain: tuple[str, ...] = ()
     traceparent: str = ""
 
@@ -39,13 +40,24 @@ class ActionOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionFailed(Exception):
-    """An action failed. `message` is for people and must not hold a credential."""
+    """An action failed. `message` is for people and must not hold a credential.
+
+    `is_unknown`: it may have been done all the same (the answer was lost). It is tried again, unless the action is not
+    idempotent and the runbook says `on_unknown: fail`.
+    """
 
     def __init__(
-        self, code: str, message: str, *, is_retryable: bool = False, retry_after_seconds: float | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        is_retryable: bool = False,
+        retry_after_seconds: float | None = None,
+        is_unknown: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.is_retryable = is_retryable
+        self.is_retryable = is_retryable or is_unknown
         self.retry_after_seconds = retry_after_seconds
+        self.is_unknown = is_unknown

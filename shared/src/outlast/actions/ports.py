@@ -1,6 +1,7 @@
-"""What an action may reach: the web behind a guard, and the platform's findings. The executor gives both."""
+"""What an action may reach: the web behind a guard, mail, the platform's findings. The executor gives them all."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -34,6 +35,51 @@ class Outside(Protocol):
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """The response, whatever its status. ActionFailed when there is none, or the guard says no."""
+        ...
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail to be sent. Its Message-ID is made of the key, so that every attempt sends the same one."""
+
+    company_id: str
+    key: str
+    at: datetime
+    within_seconds: float
+    """The relay has to have answered by then."""
+    to: tuple[str, ...]
+    cc: tuple[str, ...] = ()
+    subject: str
+    text: str
+    html: str = ""
+    sender: str = ""
+    """Where it comes from, if the operator allows the company this address; "" for the operator's own."""
+
+
+class MailRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipient that the relay did not take."""
+
+    address: str
+    code: int
+    reply: str
+
+
+class MailReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The relay has the mail, for those accepted; at least one is."""
+
+    message_id: str
+    accepted: tuple[str, ...]
+    refused: tuple[MailRefusal, ...] = ()
+    reply: str = ""
+
+
+class Mailer(Protocol):
+    """Sends mail over the operator's relay."""
+
+    async def send(self, mail: Mail) -> MailReceipt:
+        """ActionFailed: `invalid_mail`, `mail_not_configured`, what the relay said, or it is away.
+
+        `is_unknown` where the connection ended between the mail and its answer.
+        """
         ...
 
 
