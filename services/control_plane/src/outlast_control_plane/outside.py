@@ -8,7 +8,7 @@ import httpx
 from outlast.contracts.topics import TOPICS, Topic
 from outlast.contracts.topics import producer as topic_of
 from outlast.errors import TransientError
-from outlast.messaging.topics import TopicAdmin
+from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast_control_plane.limits import FORWARD_TIMEOUT_SECONDS
 from outlast_control_plane.problems import Problem, unavailable
 
@@ -20,14 +20,11 @@ class BrokerTopics:
 
     def __init__(self, admin: TopicAdmin) -> None:
         self._admin = admin
+        self._ids = BrokerTopicIds(admin, OURS)
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
         """The id of each of these topics. One of ours that is gone is made again from contracts/."""
-        found = await asyncio.to_thread(self._admin.describe, topics)
-        missing = [OURS[name] for name in topics if name not in found and name in OURS]
-        if missing:
-            found |= await asyncio.to_thread(self._admin.ensure, missing)
-        return {name: state.topic_id for name, state in found.items()}
+        return await self._ids.topic_ids(topics)
 
     async def partition_count(self, topic: str) -> int:
         """How many partitions one of our topics has; one that is gone is made again."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -13,7 +13,7 @@ from outlast.contracts.topics import IDENTITIES, PLATFORM_EVENTS
 from outlast.db.outbox import OutboxPublisher
 from outlast.messaging.compacted import CompactedReader
 from outlast.messaging.kafka import KafkaSink
-from outlast.messaging.topics import TopicAdmin, contract_of
+from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast.runtime.health import Health
 from outlast.runtime.service import App, Stop
 from outlast_platform.access import Keyring
@@ -27,21 +27,6 @@ from outlast_platform.tenancy import open_pools
 OURS = (PLATFORM_EVENTS,)
 
 
-class BrokerTopics:
-    """Topic ids over one administrative connection; its calls block, so they go to threads."""
-
-    def __init__(self, admin: TopicAdmin) -> None:
-        self._admin = admin
-
-    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
-        """The id of each of these topics. One of ours that is gone is made again from contracts/."""
-        found = await asyncio.to_thread(self._admin.describe, topics)
-        missing = [contract_of(name) for name in topics if name not in found and name in OURS]
-        if missing:
-            found |= await asyncio.to_thread(self._admin.ensure, missing)
-        return {name: state.topic_id for name, state in found.items()}
-
-
 async def build(settings: Settings, health: Health, stop: Stop) -> App:
     """The API, the outbox's publisher and the reader of identities."""
     health.ready("api", False)
@@ -50,7 +35,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     pools = await open_pools(settings.database_url)
     sink = KafkaSink(settings.kafka_bootstrap, instance)
     publisher = OutboxPublisher(
-        pools.service, sink, BrokerTopics(TopicAdmin(settings.kafka_bootstrap, instance))
+        pools.service, sink, BrokerTopicIds(TopicAdmin(settings.kafka_bootstrap, instance), OURS)
     )
     directory = IdentityDirectory()
     reader = CompactedReader(

@@ -4,8 +4,9 @@ A topic's id is new whenever the topic is: after an operator deleted it, or afte
 everything. Offsets mean something only together with it.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
@@ -152,6 +153,22 @@ class TopicAdmin:
             )
 
         return _eventually(lambda: self.describe(wanted), all_served, f"the broker to serve {sorted(wanted)}")
+
+
+class BrokerTopicIds:
+    """Which incarnation of a topic there is, over one administrative connection; its calls go to threads."""
+
+    def __init__(self, admin: TopicAdmin, ours: Collection[str]) -> None:
+        self._admin = admin
+        self._ours = frozenset(ours)
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The id of each of these topics. One of ours that is gone is made again from contracts/."""
+        found = await asyncio.to_thread(self._admin.describe, topics)
+        missing = [contract_of(name) for name in topics if name not in found and name in self._ours]
+        if missing:
+            found |= await asyncio.to_thread(self._admin.ensure, missing)
+        return {name: state.topic_id for name, state in found.items()}
 
 
 def ensure_topics(
