@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Message, Probe, Recorded, SlotGranted, Unknown
+from outlast.contracts.messages import Message, Probe, Recorded, Unknown
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.history.events import Recorded as Stored
@@ -64,10 +64,3 @@ async def test_an_unknown_run_is_answered_before_the_commit_because_no_row_impli
     assert codec.lifecycle.decode(answer.value) == Unknown(
         execution_id=EXECUTION, company_id="acme", runbook_id="r", lane=2
     )
-
-
-async def test_a_message_that_the_engine_does_not_decide_over_is_laid_aside_and_not_dropped():
-    turn = await EngineWork(Nothing()).decide([received(SlotGranted(execution_id=EXECUTION, seq=3))])
-    ((message, fault),) = turn.dead
-    assert message.partition == 1
-    assert "slot" in str(fault).lower()

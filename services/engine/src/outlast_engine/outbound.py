@@ -7,6 +7,7 @@ from outlast.contracts.messages import (
     Finished,
     Probe,
     Resumed,
+    Resuming,
     RunActivity,
     SignalVerdict,
     Started,
@@ -27,7 +28,7 @@ def to_outgoing(command: Command, traceparent: str) -> Outgoing:
     match command:
         case RunActivity():
             return Outgoing(topics.activities(command.action_class), value, key, None, headers)
-        case Finished() | Started() | Waiting() | Resumed():
+        case Finished() | Started() | Waiting() | Resumed() | Resuming():
             return Outgoing(topics.LIFECYCLE, value, key, command.lane, headers)
         case StartTimer() | CancelTimer():
             return Outgoing(topics.TIMER_COMMANDS, value, key, None, headers)

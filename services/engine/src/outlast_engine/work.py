@@ -24,10 +24,10 @@ from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.execution.decide import Rejection, RunMessage, decide
 from outlast.execution.evolve import fold
-from outlast.execution.outstanding import outstanding
+from outlast.execution.outstanding import end_status, outstanding
 from outlast.execution.state import Execution, StepStatus
 from outlast.execution.waits import verdict
-from outlast.history.events import WorkflowCompleted, WorkflowFailed
+from outlast.history.events import End
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runbooks.definition import Runbook
 from outlast.runbooks.pinned import load_pinned
@@ -166,7 +166,7 @@ class EngineWork:
         for each in inputs:
             if isinstance(each.message, Start):
                 wanted[each.message.runbook.sha256] = each.message.definition
-            elif isinstance(each.message, ActivityResult | TimerDue | DeliverSignal):
+            elif isinstance(each.message, ActivityResult | TimerDue | DeliverSignal | SlotGranted):
                 wanted.setdefault(_pinned(self._states[each.message.execution_id]))
         missing = wanted.keys() - self._runbooks.keys()
         if len(self._runbooks) + len(missing) > DEFINITIONS_MAX:
@@ -200,7 +200,7 @@ class EngineWork:
     ) -> None:
         message = each.message
         match message:
-            case Start() | ActivityResult() | TimerDue() | DeliverSignal():
+            case Start() | ActivityResult() | TimerDue() | DeliverSignal() | Cancel() | SlotGranted():
                 state = self._states[message.execution_id]
                 digest = message.runbook.sha256 if isinstance(message, Start) else _pinned(state)
                 decision = decide(state, self._runbooks.get(digest), message, each.at)
@@ -222,7 +222,7 @@ class EngineWork:
                 else:
                     answered[message.execution_id] = 0
                     turn.pending.setdefault(each.received.at, []).append(message.execution_id)
-            case Cancel() | SlotGranted() | InlineOutcome():
+            case InlineOutcome():
                 fault = ContractError(
                     f"expected a message that this release can decide over, got {message!r:.80}"
                 )
@@ -244,7 +244,7 @@ class EngineWork:
             case DeliverSignal():  # nothing stored implies this answer
                 told = verdict(state, message.signal_id) if _is_own(state, message) else "unknown"
                 turn.answers.append(refused_signal(message, told))
-            case ActivityResult() | TimerDue():
+            case ActivityResult() | TimerDue() | Cancel() | SlotGranted():
                 pass
 
     def _open(self, start: Start, at: datetime, changes: Changes) -> None:
@@ -286,12 +286,12 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
     metrics.HISTORY_EVENTS.inc(len(changes.events))
     for execution_id, recorded in changes.events:
         ended = recorded.event
-        if not isinstance(ended, WorkflowCompleted | WorkflowFailed):
+        if not isinstance(ended, End):
             continue
         state = states.get(execution_id)
         if state is None or state.ended is not ended:
             continue
-        status = ended.status if isinstance(ended, WorkflowCompleted) else "failed"
+        status = end_status(ended)
         if status in ("failed", "partial"):
             _log_end(state, status)
         metrics.EXECUTIONS_ENDED.labels(status).inc()

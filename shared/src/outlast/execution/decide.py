@@ -5,7 +5,6 @@ next depends on it), until an action waits for an answer or the run ends. It cal
 raises for a late or double message: that is a Rejection.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, assert_never, cast
@@ -14,8 +13,17 @@ import msgspec
 from msgspec import Raw, structs
 
 from outlast import limits
-from outlast.contracts.messages import ActionError, ActivityResult, DeliverSignal, Start, TimerDue
-from outlast.execution import waits
+from outlast.contracts.messages import (
+    ActionError,
+    ActivityResult,
+    Cancel,
+    DeliverSignal,
+    SlotGranted,
+    Start,
+    TimerDue,
+)
+from outlast.execution import cancelling, waits
+from outlast.execution.plan import next_action, timeout_seconds
 from outlast.execution.state import Execution, Step, StepStatus
 from outlast.execution.status import FLOW, final_status
 from outlast.execution.turn import Turn
@@ -25,6 +33,9 @@ from outlast.history.events import (
     ActivityScheduled,
     ActivitySkipped,
     Recorded,
+    SlotAsked,
+    SlotTaken,
+    TimerFired,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
@@ -55,7 +66,7 @@ class Rejection:
 Decision: TypeAlias = list[Recorded] | Rejection
 
 
-RunMessage: TypeAlias = Start | ActivityResult | TimerDue | DeliverSignal
+RunMessage: TypeAlias = Start | ActivityResult | TimerDue | DeliverSignal | Cancel | SlotGranted
 """What a run decides over."""
 
 
@@ -73,6 +84,10 @@ def decide(state: Execution, runbook: Runbook | None, message: RunMessage, at: d
             return _fire(state, runbook, message, at)
         case DeliverSignal():
             return _deliver(state, runbook, message, at)
+        case Cancel():
+            return _cancel(state, message, at)
+        case SlotGranted():
+            return _grant(state, runbook, message, at)
         case _:
             assert_never(message)
 
@@ -128,10 +143,12 @@ def _fire(state: Execution, runbook: Runbook | None, due: TimerDue, at: datetime
     if timer is None:
         return Rejection("timer_not_open")
     turn = _Interpreter(state, at)
-    again = waits.fire(turn, timer)
-    if again is not None:
-        turn.schedule_again(again)
-    turn.advance(runbook)
+    if timer.event.purpose == cancelling.CANCEL:
+        turn.record(TimerFired(timer_id=due.timer_id))
+        cancelling.give_up(turn)
+        turn.advance(runbook)
+    else:
+        turn.resume(runbook, timer.event.activity_id, waits.fire(turn, timer))
     return turn.events
 
 
@@ -147,8 +164,36 @@ def _deliver(state: Execution, runbook: Runbook | None, message: DeliverSignal, 
     if state.signals_bytes + len(memoryview(message.payload)) > limits.SIGNALS_BYTES_MAX:
         return Rejection("signals_bytes_max")
     turn = _Interpreter(state, at)
-    if waits.receive(turn, message):
-        turn.advance(runbook)
+    awaiting = waits.receive(turn, message)
+    if awaiting is not None:
+        turn.resume(runbook, awaiting.id)
+    return turn.events
+
+
+def _cancel(state: Execution, message: Cancel, at: datetime) -> Decision:
+    """Of whatever mode; another company's run is one that does not exist."""
+    if state.started is None or state.started.company_id != message.company_id:
+        return Rejection("unknown_execution")
+    if state.is_ended:
+        return Rejection("execution_ended")
+    if state.cancel is not None:
+        return Rejection("cancel_known")
+    turn = _Interpreter(state, at)
+    cancelling.begin(turn, message)
+    return turn.events
+
+
+def _grant(state: Execution, runbook: Runbook | None, granted: SlotGranted, at: datetime) -> Decision:
+    if state.started is None:
+        return Rejection("unknown_execution")
+    if state.is_ended:
+        return Rejection("execution_ended")
+    if not state.slot_asked or state.slot_asked != granted.seq:
+        return Rejection("slot_not_asked")
+    step = state.steps[state.slot_step]
+    turn = _Interpreter(state, at)
+    turn.record(SlotTaken())
+    turn.go_on(runbook, step if step.status is StepStatus.WAITING else None)
     return turn.events
 
 
@@ -189,6 +234,9 @@ class _Interpreter(Turn):
 
     def advance(self, runbook: Runbook | None) -> None:
         """Go on until an action waits for its answer or the run has ended."""
+        if self.state.cancel is not None:
+            cancelling.settle(self)
+            return
         if runbook is None:
             error = ActionError(
                 code="definition_unreadable", message="this release cannot read the pinned definition"
@@ -200,6 +248,25 @@ class _Interpreter(Turn):
                 return
             self._begin(found)
         self._end()
+
+    def resume(self, runbook: Runbook | None, waited: str, again: Step | None = None) -> None:
+        """The step's wait is over, `again` for another attempt: go on, but ask first for a slot that was given back.
+
+        A run that has nothing left to do needs none to end.
+        """
+        started = self.state.started
+        assert started is not None
+        gave_back = started.mode == "workflow" and started.origin.is_slotted and started.origin.releases_slot
+        if gave_back and runbook is not None and next_action(runbook.actions, self.state) is not None:
+            self.record(SlotAsked(activity_id=waited))
+        else:
+            self.go_on(runbook, again)
+
+    def go_on(self, runbook: Runbook | None, again: Step | None) -> None:
+        """With the next attempt, if one is due, and with what follows."""
+        if again is not None:
+            self.schedule_again(again)
+        self.advance(runbook)
 
     def _end(self) -> None:
         status = final_status(self.state.steps.values())
@@ -287,7 +354,9 @@ class _Interpreter(Turn):
     def _retry_policy(self, runbook: Runbook | None, step: Step, error: ActionError) -> Retry | None:
         """By which another attempt follows this failure; None if none does."""
         assert self.state.started is not None
-        if runbook is None or not error.retryable or self.state.started.engine_version == "1":
+        if runbook is None or not error.retryable or self.state.cancel is not None:
+            return None
+        if self.state.started.engine_version == "1":
             return None
         planned = next((each for each in all_steps(runbook.actions) if each.id == step.id), None)
         if not isinstance(planned, Action):
@@ -310,52 +379,3 @@ class _Interpreter(Turn):
             self.fail(action, ActionError(code="owner_unknown", message=message, path=path))
         else:
             self.complete(action, {"owner": team}, {"owner": team})
-
-
-def next_action(actions: Sequence[Planned], state: Execution) -> Planned | Step | None:
-    """The first action without an outcome: the Action if it has not begun, its Step if it is open, None at the end.
-
-    A failed action ends the run where `continue_on_error` is false.
-    """
-    for action in actions:
-        step = state.steps.get(action.id)
-        if step is None:
-            return action
-        if step.status is StepStatus.SCHEDULED or step.status is StepStatus.WAITING:
-            return step
-        if step.status is StepStatus.FAILED and not action.continue_on_error:
-            return None
-        if isinstance(action, Branch) and step.status is StepStatus.SUCCESS:
-            branch = _taken(action, step)
-            found = next_action(branch, state)
-            if found is not None:
-                return found
-            if _is_stopped(branch, state):
-                return None
-    return None
-
-
-def _is_stopped(actions: Sequence[Planned], state: Execution) -> bool:
-    """Whether a failure in here, at any depth, ends the whole run."""
-    for action in actions:
-        step = state.steps.get(action.id)
-        if step is None:
-            return False
-        if step.status is StepStatus.FAILED and not action.continue_on_error:
-            return True
-        if isinstance(action, Branch) and step.status is StepStatus.SUCCESS:  # noqa: SIM102 the type narrows here
-            if _is_stopped(_taken(action, step), state):
-                return True
-    return False
-
-
-def _taken(branch: Branch, step: Step) -> Sequence[Planned]:
-    """The list that the recorded decision chose."""
-    return branch.then if cast("dict[str, Json]", step.output)["branch"] == "then" else branch.otherwise
-
-
-def timeout_seconds(action: Action) -> float:
-    """How long one attempt may take."""
-    if action.timeout is None:
-        return limits.ACTIVITY_TIMEOUT_SECONDS_DEFAULT
-    return min(action.timeout.total_seconds(), limits.ACTIVITY_TIMEOUT_SECONDS_MAX)

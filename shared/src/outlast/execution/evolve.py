@@ -16,13 +16,19 @@ from outlast.history.events import (
     ActivityFailed,
     ActivityScheduled,
     ActivitySkipped,
+    CancelRequested,
+    InlineRecorded,
     Recorded,
+    ShadowCompared,
     SignalAwaited,
     SignalConsumed,
     SignalReceived,
+    SlotAsked,
+    SlotTaken,
     TimerCancelled,
     TimerFired,
     TimerStarted,
+    WorkflowCancelled,
     WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
@@ -63,14 +69,7 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
             step = _settled(state, event, StepStatus.FAILED, recorded)
             step.error = event.error
         case ActivitySkipped():
-            state.steps[event.activity_id] = Step(
-                event.activity_id,
-                StepStatus.SKIPPED,
-                event.action,
-                event.action_class,
-                recorded.sequence,
-                reason=event.reason,
-            )
+            _skip(state, event, recorded)
         case TimerStarted():
             _wait(state, event, recorded)
         case TimerFired():
@@ -92,7 +91,20 @@ def evolve(state: Execution, recorded: Recorded) -> Execution:
             signal = state.signals.get(event.signal_id)
             if signal is not None:
                 signal.consumed_by, signal.sequence = event.activity_id, recorded.sequence
-        case WorkflowCompleted() | WorkflowFailed():
+        case CancelRequested():
+            _cancel(state, event, recorded)
+        case SlotAsked():
+            state.slot_asked, state.slot_step = recorded.sequence, event.activity_id
+            state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
+        case SlotTaken():
+            state.slot_asked, state.slot_step = 0, ""
+            state.waits_changed, state.waits_changed_at = recorded.sequence, recorded.at
+        case InlineRecorded():
+            state.inline = event
+        case ShadowCompared():
+            state.compared, state.compared_at = event, recorded.at
+            state.compared_sequence = recorded.sequence
+        case WorkflowCompleted() | WorkflowFailed() | WorkflowCancelled():
             state.ended, state.ended_at = event, recorded.at
         case _:
             assert_never(event)
@@ -120,8 +132,32 @@ def _lay_in(context: dict[str, Json], name: str, value: Json) -> None:
         context[name] = value
 
 
+def _skip(state: Execution, event: ActivitySkipped, recorded: Recorded) -> None:
+    """Before it began, or while it waited."""
+    _leave_wait(state, event.activity_id, recorded)
+    step = state.steps.get(event.activity_id)
+    if step is None:
+        step = Step(
+            event.activity_id, StepStatus.SKIPPED, event.action, event.action_class, recorded.sequence
+        )
+        state.steps[event.activity_id] = step
+    step.status, step.sequence, step.reason = StepStatus.SKIPPED, recorded.sequence, event.reason
+
+
+def _cancel(state: Execution, event: CancelRequested, recorded: Recorded) -> None:
+    """What waits for another attempt gets none: its last one has failed."""
+    state.cancel = event
+    state.slot_asked, state.slot_step = 0, ""
+    for step in state.steps.values():
+        if step.status is StepStatus.WAITING and step.error is not None:
+            _leave_wait(state, step.id, recorded)
+            step.status, step.sequence = StepStatus.FAILED, recorded.sequence
+
+
 def _wait(state: Execution, event: TimerStarted, recorded: Recorded) -> None:
     state.timers[event.timer_id] = OpenTimer(event, recorded.sequence)
+    if not event.activity_id:
+        return
     step = state.steps.get(event.activity_id)
     if step is None:
         step = Step(

@@ -13,6 +13,7 @@ from outlast.contracts.messages import (
     CancelTimer,
     Finished,
     Resumed,
+    Resuming,
     RunActivity,
     SignalVerdict,
     Started,
@@ -24,7 +25,14 @@ from outlast.contracts.messages import (
 )
 from outlast.execution.state import Execution, Step, StepStatus
 from outlast.execution.waits import verdict, waits
-from outlast.history.events import ActivityScheduled, WorkflowCompleted, WorkflowFailed, WorkflowStarted
+from outlast.history.events import (
+    ActivityScheduled,
+    End,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
 
 ENGINE_RANK = 1
 """Lifecycle messages compare by (rank, seq): 0 = the dispatch row, 1 = history, 2 = the watchdog."""
@@ -39,6 +47,7 @@ Command: TypeAlias = (
     | Started
     | Waiting
     | Resumed
+    | Resuming
     | Finished
 )
 
@@ -56,32 +65,38 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
     commands: list[Command] = []
     if state.signals:
         commands.extend(_verdicts(state, started, after_sequence))
-    if state.waits_changed > after_sequence > 0:
+    if after_sequence > 0 and (state.cancelled_timers or state.waits_changed > after_sequence):
         commands.extend(_tidied(state, started, after_sequence))
     if state.ended is not None:
         commands.append(_finished(state, started, state.ended, after_sequence))
         return commands
     if after_sequence == 0:
         commands.append(_started(state, started))
-    commands.extend(
-        _run_activity(state, started, step.scheduled)
-        for step in state.steps.values()
-        if step.status is StepStatus.SCHEDULED
-        and step.sequence > after_sequence
-        and step.scheduled is not None
-    )
+    if state.cancel is None:  # what a cancelled run has ordered and nobody has begun is not to begin
+        commands.extend(
+            _run_activity(state, started, step.scheduled)
+            for step in state.steps.values()
+            if step.status is StepStatus.SCHEDULED
+            and step.sequence > after_sequence
+            and step.scheduled is not None
+        )
+    if state.timers:
+        commands.extend(_timers(state, after_sequence))
     if state.waits_changed > after_sequence:
-        commands.extend(_awaited(state, started, after_sequence))
+        commands.extend(_subscriptions(state, started, after_sequence))
+        commands.append(_waiting(state, started))
     return commands
 
 
-def _awaited(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
-    """Timers, subscriptions, and whether the run waits or goes on."""
-    assert state.started_at is not None
+def _timers(state: Execution, after_sequence: int) -> Iterator[Command]:
     for timer in state.timers.values():
         if timer.sequence > after_sequence:
             event = timer.event
             yield StartTimer(execution_id=state.id, timer_id=event.timer_id, fire_at=event.fire_at)
+
+
+def _subscriptions(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
+    assert state.started_at is not None
     for step in state.steps.values():
         awaited = step.awaited
         if step.status is not StepStatus.WAITING or awaited is None or not awaited.key:
@@ -95,10 +110,10 @@ def _awaited(state: Execution, started: WorkflowStarted, after_sequence: int) ->
                 key=awaited.key,
                 started_at=state.started_at,
             )
-    yield _waiting(state, started)
 
 
-def _waiting(state: Execution, started: WorkflowStarted) -> Waiting | Resumed:
+def _waiting(state: Execution, started: WorkflowStarted) -> Waiting | Resuming | Resumed:
+    """Whether the run waits, asks for its slot, or goes on."""
     assert state.started_at is not None
     found = waits(state)
     common = Resumed(
@@ -115,6 +130,8 @@ def _waiting(state: Execution, started: WorkflowStarted) -> Waiting | Resumed:
         chain=started.chain,
         origin=started.origin,
     )
+    if state.slot_asked:
+        return Resuming(**structs.asdict(common))
     return Waiting(**structs.asdict(common), waits=found) if found else common
 
 
@@ -185,11 +202,10 @@ def _run_activity(state: Execution, started: WorkflowStarted, scheduled: Activit
     )
 
 
-def _finished(
-    state: Execution, started: WorkflowStarted, ended: WorkflowCompleted | WorkflowFailed, after_sequence: int
-) -> Finished:
+def _finished(state: Execution, started: WorkflowStarted, ended: End, after_sequence: int) -> Finished:
     assert state.started_at is not None
     assert state.ended_at is not None
+    asked = state.cancel if isinstance(ended, WorkflowCancelled) else None
     return Finished(
         execution_id=state.id,
         company_id=started.company_id,
@@ -201,13 +217,22 @@ def _finished(
         seq=state.sequence,
         at=state.ended_at,
         started_at=state.started_at,
-        status=ended.status if isinstance(ended, WorkflowCompleted) else "failed",
+        status=end_status(ended),
         steps=tuple(_summary(step) for step in state.steps.values()),
         payload=started.payload if after_sequence == 0 else UNSET,
         chain=started.chain,
         origin=started.origin,
         error=ended.error if isinstance(ended, WorkflowFailed) else None,
+        reason="" if asked is None else asked.reason,
+        by="" if asked is None else asked.by,
     )
+
+
+def end_status(ended: End) -> str:
+    """success | partial | skipped | failed | cancelled"""
+    if isinstance(ended, WorkflowCompleted):
+        return ended.status
+    return "failed" if isinstance(ended, WorkflowFailed) else "cancelled"
 
 
 def _summary(step: Step) -> StepSummary:

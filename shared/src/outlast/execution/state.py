@@ -7,14 +7,19 @@ from enum import StrEnum
 from outlast.contracts.messages import ActionError
 from outlast.history.events import (
     ActivityScheduled,
+    CancelRequested,
+    End,
+    InlineRecorded,
+    ShadowCompared,
     SignalAwaited,
     SignalReceived,
     TimerStarted,
-    WorkflowCompleted,
-    WorkflowFailed,
     WorkflowStarted,
 )
 from outlast.runbooks.documents import Json
+
+SHADOW = "shadow"
+"""The mode of a run that is the durable double of an inline run and does nothing outside."""
 
 
 class StepStatus(StrEnum):
@@ -97,8 +102,24 @@ class Execution:
     waits_changed_at: datetime | None = None
     paused_seconds: float = 0.0
     """Pauses between attempts, together, past or begun."""
-    ended: WorkflowCompleted | WorkflowFailed | None = None
+    cancel: CancelRequested | None = None
+    """Somebody wants it to end: it is cancelling until `ended` says so."""
+    slot_asked: int = 0
+    """Sequence of SlotAsked while the run waits for its slot; 0 if it does not."""
+    slot_step: str = ""
+    """The step whose wait was over when the slot was asked for."""
+    inline: InlineRecorded | None = None
+    """In a shadow run: what the inline run did, once it is known."""
+    compared: ShadowCompared | None = None
+    compared_at: datetime | None = None
+    compared_sequence: int = 0
+    ended: End | None = None
     ended_at: datetime | None = None
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it is the double of an inline run."""
+        return self.started is not None and self.started.mode == SHADOW
 
     @property
     def is_ended(self) -> bool:

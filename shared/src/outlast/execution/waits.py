@@ -32,7 +32,7 @@ NO_RETRY = Retry(max_attempts=1)
 
 INLINE = "inline"
 """The mode in which nothing waits: what would is skipped with this reason, and pauses between attempts are few."""
-SLEEP, RETRY, TIMEOUT = "sleep", "retry", "timeout"
+SLEEP, RETRY, TIMEOUT, SLOT = "sleep", "retry", "timeout", "slot"
 _LONGEST = timedelta(seconds=limits.WAIT_SECONDS_MAX)
 
 
@@ -157,8 +157,8 @@ def fire(turn: Turn, timer: OpenTimer) -> Step | None:
     return None
 
 
-def receive(turn: Turn, message: DeliverSignal) -> bool:
-    """Keep a signal, and let the step that waits for it have it. True if one did."""
+def receive(turn: Turn, message: DeliverSignal) -> Step | None:
+    """Keep a signal, and let the step that waits for it have it. Returns that step, None if no step did."""
     turn.record(
         SignalReceived(
             signal_id=message.signal_id,
@@ -174,8 +174,8 @@ def receive(turn: Turn, message: DeliverSignal) -> bool:
         awaited = step.awaited
         if step.status is StepStatus.WAITING and awaited and _suits(signal, awaited.signal, awaited.key):
             _consume(turn, step, signal)
-            return True
-    return False
+            return step
+    return None
 
 
 def _consume(turn: Turn, step: Step, signal: Signal) -> None:
@@ -205,6 +205,8 @@ def _suits(signal: Signal, name: str, key: str) -> bool:
 
 def waits(state: Execution) -> tuple[Wait, ...]:
     """What the run waits for now: none while something of it runs outside."""
+    if state.slot_asked:
+        return (Wait(activity_id=state.slot_step, kind=SLOT),)
     found: list[Wait] = []
     for step in state.steps.values():
         if step.status is not StepStatus.WAITING:

@@ -11,6 +11,8 @@ from typing import TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from outlast.contracts.lifecycle import Difference
+from outlast.contracts.messages import OutcomeStep
 from outlast.contracts.parts import NO_ORIGIN, ActionError, EventReference, Origin, RunbookReference
 
 
@@ -74,7 +76,7 @@ class ActivityFailed(HistoryEvent, frozen=True, kw_only=True, tag="activity_fail
 
 
 class ActivitySkipped(HistoryEvent, frozen=True, kw_only=True, tag="activity_skipped.v1"):
-    """An action's `when` was false."""
+    """An action's `when` was false, or it would have waited in a mode that does not, or its wait was cancelled."""
 
     activity_id: str
     action: str
@@ -87,8 +89,10 @@ class TimerStarted(HistoryEvent, frozen=True, kw_only=True, tag="timer_started.v
 
     timer_id: str
     activity_id: str
+    """"" where the timer is the run's own and no step's."""
     purpose: str
-    """sleep | retry | timeout"""
+    """sleep | retry | timeout | cancel (bounds what is in flight at a cancellation) | outcome (how long a shadow run
+    waits for what its inline run did)"""
     fire_at: datetime
     action: str = ""
     action_class: str = ""
@@ -149,6 +153,51 @@ class WorkflowFailed(HistoryEvent, frozen=True, kw_only=True, tag="workflow_fail
     error: ActionError | None = None
 
 
+class CancelRequested(HistoryEvent, frozen=True, kw_only=True, tag="cancel_requested.v1"):
+    """Nothing more of the run begins; it is cancelled when what is in flight has settled."""
+
+    by: str
+    """Who asked for it; "" where a shadow run follows its inline run."""
+    at: datetime
+    """When it was asked for, by the asker's clock."""
+    reason: str = ""
+
+
+class WorkflowCancelled(HistoryEvent, frozen=True, kw_only=True, tag="workflow_cancelled.v1"):
+    """The run ended because somebody wanted it to."""
+
+
+class SlotAsked(HistoryEvent, frozen=True, kw_only=True, tag="slot_asked.v1"):
+    """A wait is over, and the run asks for the slot that it gave back meanwhile."""
+
+    activity_id: str
+    """The step that waited."""
+
+
+class SlotTaken(HistoryEvent, frozen=True, kw_only=True, tag="slot_taken.v1"):
+    """The run has its slot again and goes on."""
+
+
+class InlineRecorded(HistoryEvent, frozen=True, kw_only=True, tag="inline_recorded.v1"):
+    """In a shadow run: what the inline run of the same execution did. May stand before WorkflowStarted."""
+
+    status: str
+    at: datetime
+    steps: tuple[OutcomeStep, ...]
+    is_cut: bool = False
+    """Inputs and outputs were left out."""
+
+
+class ShadowCompared(HistoryEvent, frozen=True, kw_only=True, tag="shadow_compared.v1"):
+    """In a shadow run that has ended: whether it agrees with the inline run."""
+
+    is_agreed: bool
+    steps_compared: int
+    differences: tuple[Difference, ...] = ()
+    expected: tuple[str, ...] = ()
+    """Steps that differ because inline skips what waits."""
+
+
 Event: TypeAlias = (
     WorkflowStarted
     | ActivityScheduled
@@ -163,7 +212,15 @@ Event: TypeAlias = (
     | SignalConsumed
     | WorkflowCompleted
     | WorkflowFailed
+    | CancelRequested
+    | WorkflowCancelled
+    | SlotAsked
+    | SlotTaken
+    | InlineRecorded
+    | ShadowCompared
 )
+End: TypeAlias = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
+"""What ends a run: one of them, once."""
 
 
 @dataclass(frozen=True, slots=True)

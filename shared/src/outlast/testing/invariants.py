@@ -10,9 +10,8 @@ from outlast.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    End,
     Recorded,
-    WorkflowCompleted,
-    WorkflowFailed,
     WorkflowStarted,
 )
 
@@ -46,7 +45,7 @@ def check_history(execution: str, history: Sequence[Recorded]) -> Iterator[Viola
     begun = sum(isinstance(each.event, WorkflowStarted) for each in history)
     if begun != 1 or not isinstance(history[0].event, WorkflowStarted):
         yield Violation("begun once", f"{execution} has {begun} beginnings")
-    ends = [each.sequence for each in history if isinstance(each.event, WorkflowCompleted | WorkflowFailed)]
+    ends = [each.sequence for each in history if isinstance(each.event, End)]
     if len(ends) != 1 or ends[0] != history[-1].sequence:
         yield Violation("ended once", f"{execution} of {len(history)} events has ends at {ends}")
     outcomes: dict[tuple[str, int], int] = {}

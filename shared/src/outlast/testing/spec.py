@@ -8,12 +8,15 @@ from msgspec import UNSET, Raw
 from outlast.contracts.messages import (
     ActionError,
     ActivityResult,
+    Cancel,
     DeliverSignal,
     EventReference,
     RunbookReference,
+    SlotGranted,
     Start,
     TimerDue,
 )
+from outlast.contracts.parts import NO_ORIGIN, Origin
 from outlast.execution.decide import Decision, Rejection, RunMessage, decide
 from outlast.execution.evolve import fold
 from outlast.execution.state import Execution
@@ -55,7 +58,7 @@ class Spec:
         self.state = Execution(EXECUTION)
         self.now = EVENT_TIME
 
-    def start(self, mode: str = "workflow") -> Decision:
+    def start(self, mode: str = "workflow", origin: Origin = NO_ORIGIN) -> Decision:
         """The start message."""
         return self.when(
             Start(
@@ -67,6 +70,7 @@ class Spec:
                 lane=3,
                 payload=Raw(msgspec.json.encode(self.payload)),
                 definition=Raw(b"{}"),
+                origin=origin,
             )
         )
 
@@ -141,6 +145,16 @@ class Spec:
             )
         )
 
+    def cancel(self, company_id: str = "acme", reason: str = "a drill") -> Decision:
+        """Somebody ends the run."""
+        return self.when(
+            Cancel(execution_id=EXECUTION, company_id=company_id, by="ana", at=self.now, reason=reason)
+        )
+
+    def grant(self, seq: int) -> Decision:
+        """The run that asked with this sequence has its slot."""
+        return self.when(SlotGranted(execution_id=EXECUTION, seq=seq))
+
     def when(self, message: RunMessage) -> Decision:
         """Decide, keep the events, and hold the live state against the fold of the stored history."""
         self.now += timedelta(seconds=1)
@@ -189,6 +203,10 @@ def plain(state: Execution) -> object:
             "timers": {name: [timer.event.fire_at, timer.sequence] for name, timer in state.timers.items()},
             "cancelled": state.cancelled_timers,
             "signals": {name: [each.consumed_by, each.sequence] for name, each in state.signals.items()},
+            "cancel": state.cancel,
+            "slot": [state.slot_asked, state.slot_step],
+            "inline": None if state.inline is None else msgspec.json.encode(state.inline).decode(),
+            "compared": [state.compared, state.compared_at, state.compared_sequence],
             "waits_changed": [state.waits_changed, state.waits_changed_at],
             "paused": state.paused_seconds,
         }

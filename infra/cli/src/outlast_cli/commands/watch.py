@@ -51,8 +51,9 @@ def _watch_one(client: Client, run_id: str, interval: float, is_json: bool) -> i
             elif line := teller.line(event):
                 click.echo(line)
             kind = event["type"].partition(".")[0]
-            if kind in {"workflow_completed", "workflow_failed"}:
-                status = "failed" if kind == "workflow_failed" else event["data"].get("status", "success")
+            if kind in {"workflow_completed", "workflow_failed", "workflow_cancelled"}:
+                ends = {"workflow_failed": "failed", "workflow_cancelled": "cancelled"}
+                status = ends.get(kind) or event["data"].get("status", "success")
                 return 0 if status in GOOD else 1
         if page is None or page["next"] is None:
             time.sleep(interval)
@@ -117,7 +118,7 @@ def _told(kind: str, data: dict[str, Any], timer: dict[str, Any]) -> tuple[str, 
         case "activity_skipped":
             return step, "skipped", str(data.get("reason", ""))
         case "timer_started":
-            word = {"sleep": "sleeps", "retry": "tries again", "timeout": "times out"}
+            word = {"sleep": "sleeps", "retry": "tries again", "timeout": "times out", "cancel": "gives up"}
             until = data["fire_at"]
             said = f"{word.get(str(data['purpose']), data['purpose'])} {remaining(until)} ({until})"
             return step, "waiting", said
@@ -133,6 +134,13 @@ def _told(kind: str, data: dict[str, Any], timer: dict[str, Any]) -> tuple[str, 
         case "workflow_failed":
             error = data.get("error") or {}
             return "the run", "failed", f"{error.get('code', '')} {error.get('message', '')}".strip()
+        case "cancel_requested":
+            why = f": {data['reason']}" if data.get("reason") else ""
+            return "the run", "cancelling", f"by {data.get('by') or 'its inline run'}{why}"
+        case "workflow_cancelled":
+            return "the run", "cancelled", ""
+        case "slot_asked":
+            return step, "waiting", "for a slot of its runbook"
         case _:
             return step, kind, ""
 

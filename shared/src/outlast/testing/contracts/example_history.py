@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from outlast.contracts import messages
 from outlast.history import events
+from outlast.testing.contracts.example_modes import modes_history
 from outlast.testing.contracts.example_waits import waiting_history
 from outlast.testing.contracts.story import (
     COMPANY,
@@ -103,3 +104,4 @@ def history_examples() -> Iterator[tuple[str, events.HistoryEvent]]:
         ),
     )
     yield from waiting_history()
+    yield from modes_history()
