@@ -40,7 +40,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     windows: tuple[Window, ...] = ()
     slot: Slot | None = None
     is_resuming: bool = False
-    """The run gave its slot back while it waited: windows do not count, and it is never skipped."""
+    """It has had its yes: the run gave its slot back while it waited, or the dispatch has it in its queue. Windows do
+    not count, and it is never skipped.
+    """
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +74,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class GateDecision(Message, frozen=True, kw_only=True, tag="gate_decision.v1"):
-    """The answer to asks, and who of the queue is next after a release."""
+    """The answer to asks, and who of the queue is next after a release.
+
+    A verdict may come again, and unasked: who finds a slot taken again has its holders named once more. Whoever is
+    admitted and neither wants the slot nor holds it is to be released.
+    """
 
     company_id: str
     runbook_id: str

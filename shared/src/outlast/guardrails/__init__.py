@@ -1,0 +1,1 @@
+"""What holds a firing back, as the gate advises it: windows, slots, queues. Pure."""
