@@ -36,7 +36,9 @@ create table records_read.runs_v1 (
     execution_id uuid primary key, company_id text, runbook_id text, runbook_name text, runbook_version int,
     definition_sha256 text, mode text, status text, event_source text, event_id text, event_type text,
     event_time timestamptz, started_at timestamptz, finished_at timestamptz, lane int, payload bytea, steps bytea,
-    error bytea, waits bytea, reason text not null default '');
+    error bytea, waits bytea, reason text not null default '', detail text not null default '',
+    ended_by text not null default '', is_degraded boolean not null default false, started_by text not null default '',
+    instead_of text not null default '', comparison bytea);
 create schema engine_read;
 create table engine_read.history_v1 (execution_id uuid, seq int, type text, at timestamptz, data bytea);
 create table engine_read.open_v1 (
@@ -72,6 +74,7 @@ class Outside:
     companies: dict[str, str] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
     breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    reports: list[EngineStatus] = field(default_factory=list)
     partitions: int | None = 4
     """Of every topic; None while the broker is away."""
     woken: int = 0
@@ -82,13 +85,14 @@ class Outside:
         self.catalogue, self.partitions, self.woken, self.ids = CATALOGUE, 4, 0, 0
         self.companies.clear()
         self.breakers.clear()
+        self.reports.clear()
         self.topics.clear()
 
     def actions(self) -> Mapping[str, CatalogueAction] | None:
         return self.catalogue
 
     def engines(self) -> Sequence[EngineStatus]:
-        return []
+        return self.reports
 
     def breaker(self, company_id: str, runbook_id: str) -> Breaker | None:
         return self.breakers.get((company_id, runbook_id))
@@ -166,8 +170,29 @@ class World:
         for company in ("acme", "globex"):
             self.keys[company] = await self.key(company, "security_engineer")
 
+    async def put_run(self, execution_id: str, **columns: object) -> None:
+        """A run of acme as the finalizer has it."""
+        values: dict[str, object] = {
+            "execution_id": execution_id, "company_id": "acme", "runbook_id": "page", "runbook_name": "Page",
+            "runbook_version": 1, "definition_sha256": "x", "mode": "workflow", "status": "running",
+            "event_source": "s", "event_id": "e", "event_type": "finding_created", "payload": b"{}",
+        } | columns  # fmt: skip
+        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        await self.pool.execute(
+            f"insert into records_read.runs_v1 ({', '.join(values)}) values ({places})", *values.values()
+        )
+
+    async def put_history(self, execution_id: str, *events: tuple[str, object]) -> None:
+        """A run's history as the engine has it: types and data."""
+        for sequence, (kind, data) in enumerate(events, 1):
+            await self.pool.execute(
+                "insert into engine_read.history_v1 values ($1, $2, $3, now(), $4)",
+                execution_id, sequence, kind, msgspec.json.encode(data),
+            )  # fmt: skip
+
     async def empty(self) -> None:
         """As it was made: cheaper than another database for every test."""
+        await self.pool.execute("truncate records_read.runs_v1, engine_read.open_v1, engine_read.history_v1")
         tables = await self.pool.fetch(
             "select tablename from pg_tables where schemaname = 'control' and tablename <> 'migrations'"
         )

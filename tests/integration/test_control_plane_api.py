@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import msgspec
 import pytest
-from tests.integration.control_plane_world import ADMIN_KEY, World, control_plane
+from tests.integration.control_plane_world import ADMIN_KEY, NOW, World, control_plane
 
+from outlast.contracts.messages import Breaker, EngineStatus
 from outlast_control_plane.compacted import Republisher
 
 RUNBOOK = """\
@@ -316,6 +318,47 @@ async def test_keys_are_stored_as_digests_and_a_revoked_one_is_refused_at_once(w
     assert said[-2][1]["is_revoked"] is True
 
 
+async def test_a_runbook_is_active_if_it_is_switched_on_and_its_breaker_is_closed(world: World) -> None:
+    async def shown() -> tuple[object, ...]:
+        whole = (await world.call("acme", "GET", "/runbooks/page-on-call")).json()
+        (item,) = (await world.call("acme", "GET", "/runbooks")).json()["items"]
+        names = ("is_active", "is_switched_on", "breaker_tripped_at", "failures")
+        assert [whole[name] for name in names] == [item[name] for name in names]
+        return tuple(whole[name] for name in names)
+
+    await world.save("acme", RUNBOOK + "active: true\n", "page-on-call")
+    assert await shown() == (True, True, None, 0)
+    tripped = Breaker(
+        company_id="acme", runbook_id="page-on-call", generation=0, is_open=True, failures=10, tripped_at=NOW
+    )
+    world.outside.breakers["globex", "page-on-call"] = tripped
+    assert await shown() == (True, True, None, 0)
+    world.outside.breakers["acme", "page-on-call"] = tripped
+    assert await shown() == (False, True, "2026-03-14T09:26:53Z", 10)
+    # an edit during the trip neither closes the breaker nor is it lost
+    saved = (await world.save("acme", RUNBOOK.replace("high", "low"), "page-on-call")).json()
+    assert (saved["change"], saved["is_active"], saved["is_switched_on"]) == ("update", False, True)
+    assert await shown() == (False, True, "2026-03-14T09:26:53Z", 10)
+    said = [value for key, value in await world.outbox("runbooks.definitions") if key != b"head"]
+    assert [value["is_active"] for value in said] == [True, True]
+    plan = (await world.call("acme", "POST", "/runbooks:plan", {"documents": [{"source": RUNBOOK}]})).json()
+    assert (plan["items"][0]["is_active"], plan["items"][0]["will_be_active"]) == (True, True)
+
+
+async def test_the_engine_is_up_if_one_instance_is_and_new_runs_are_degraded_when_it_is_down_for_long(
+    world: World,
+) -> None:
+    names = ("state", "since", "new_runs")
+    answer = (await world.call("acme", "GET", "/engine")).json()
+    assert [answer[name] for name in names] == ["unknown", None, "waiting"]
+    world.outside.reports.append(EngineStatus(instance="0", state="down", at=NOW - timedelta(seconds=31)))
+    answer = (await world.call("acme", "GET", "/engine")).json()
+    assert [answer[name] for name in names] == ["down", "2026-03-14T09:26:22Z", "degraded"]
+    world.outside.reports.append(EngineStatus(instance="1", state="up", at=NOW))
+    answer = (await world.call("acme", "GET", "/engine")).json()
+    assert [answer[name] for name in names] == ["up", "2026-03-14T09:26:53Z", "durable"]
+
+
 async def test_roles_may_what_the_specification_says(world: World) -> None:
     world.keys["analyst"] = await world.key("acme", "soc_analyst")
     world.keys["owner"] = await world.key("acme", "remediation_owner")
@@ -348,19 +391,10 @@ async def test_companies_are_told_to_the_platform(world: World) -> None:
 async def test_a_waiting_run_shows_what_it_waits_for_and_until_when(world: World) -> None:
     run_id = "0199f000-0000-8000-8000-00000000000a"
     wait = {"activity_id": "ok", "kind": "signal", "until": "2026-01-05T00:00:00Z", "signal": "approved"}
-    await world.pool.execute(
-        "insert into records_read.runs_v1 (execution_id, company_id, runbook_id, runbook_name, runbook_version, mode,"
-        " status, event_source, event_id, event_type, started_at, payload, waits)"
-        " values ($1, 'acme', 'page', 'Page', 1, 'workflow', 'waiting', 's', 'e', 'finding_created', now(), '{}', $2)",
-        run_id, msgspec.json.encode([wait]),
-    )  # fmt: skip
+    await world.put_run(run_id, status="waiting", waits=msgspec.json.encode([wait]))
     awaited = {"activity_id": "ok", "action": "await_signal", "action_class": "flow", "signal": "approved"}
     timer = {"timer_id": "t", "activity_id": "ok", "purpose": "timeout", "fire_at": "2026-01-05T00:00:00Z"}
-    for sequence, kind, data in ((1, "signal_awaited.v1", awaited), (2, "timer_started.v1", timer)):
-        await world.pool.execute(
-            "insert into engine_read.history_v1 values ($1, $2, $3, now(), $4)",
-            run_id, sequence, kind, msgspec.json.encode(data),
-        )  # fmt: skip
+    await world.put_history(run_id, ("signal_awaited.v1", awaited), ("timer_started.v1", timer))
     (item,) = (await world.call("acme", "GET", "/executions", params={"status": "waiting"})).json()["items"]
     assert (item["status"], item["waits"]) == ("waiting", [wait])
     assert (await world.call("acme", "GET", "/executions", params={"status": "running"})).json()[
@@ -371,6 +405,74 @@ async def test_a_waiting_run_shows_what_it_waits_for_and_until_when(world: World
     assert (whole["steps"][0]["status"], whole["steps"][0]["wait"]["signal"]) == ("waiting", "approved")
     history = (await world.call("acme", "GET", f"/executions/{run_id}/history")).json()["items"]
     assert [event["data"] for event in history] == [awaited, timer]
+
+
+async def test_runs_say_why_they_are_held_back_or_ended_how_they_came_to_be_and_are_found_by_it(
+    world: World,
+) -> None:
+    runs = {
+        1: {"status": "queued", "reason": "slot_taken"},
+        2: {"status": "skipped", "reason": "throttled", "detail": "1 in 300 s"},
+        3: {"status": "cancelled", "reason": "cancelled", "detail": "false alarm", "ended_by": "ana"},
+        4: {"status": "cancelled", "reason": "false alarm", "ended_by": "ana", "started_at": NOW},
+        5: {"status": "success", "mode": "inline", "is_degraded": True, "started_by": "ana"},
+        6: {"status": "running", "instead_of": "0199f000-0000-8000-8000-000000000002"},
+    }
+    for number, columns in runs.items():
+        await world.put_run(f"0199f000-0000-8000-8000-00000000010{number}", runbook_id="held", **columns)
+
+    async def found(**query: object) -> list[int]:
+        answer = await world.call("acme", "GET", "/executions", params={"runbook": "held", **query})
+        assert answer.status_code == 200, answer.text
+        return [int(item["id"][-1]) for item in answer.json()["items"]]
+
+    assert await found() == [6, 5, 4, 3, 2, 1]
+    assert await found(reason="throttled") == [2]
+    assert await found(reason="cancelled") == await found(status="cancelled") == [4, 3]
+    assert (
+        await found(is_degraded="true") == await found(started_by="ana") == await found(mode="inline") == [5]
+    )
+    assert await found(is_degraded="false") == [6, 4, 3, 2, 1]
+    assert await found(instead_of="0199f000-0000-8000-8000-000000000002") == [6]
+    items = (await world.call("acme", "GET", "/executions", params={"runbook": "held"})).json()["items"]
+    # cancelled in the queue or when it had begun: told alike
+    for number in (3, 4):
+        item = items[6 - number]
+        assert (item["reason"], item["detail"], item["ended_by"]) == ("cancelled", "false alarm", "ana")
+    whole = (await world.call("acme", "GET", f"/executions/{items[4]['id']}")).json()
+    assert (whole["reason"], whole["detail"]) == ("throttled", "1 in 300 s")
+
+
+async def test_a_shadowed_run_shows_what_it_did_and_where_its_durable_double_differs(world: World) -> None:
+    run_id = "0199f000-0000-8000-8000-00000000000b"
+    difference = {"activity_id": "post", "what": "input", "inline": "A", "shadow": "a"}
+    compared = {
+        "type": "compared.v1", "execution_id": run_id, "company_id": "acme", "lane": 2, "is_agreed": False,
+        "runbook": {"id": "page", "name": "Page", "version": 1, "sha256": "x"}, "at": "2026-03-14T09:26:53Z",
+        "steps_compared": 2, "differences": [difference], "expected": ["nap"],
+    }  # fmt: skip
+    summaries = [{"id": "post", "action": "http_request", "status": "success"}]
+    await world.put_run(
+        run_id, mode="shadow", status="success", steps=msgspec.json.encode(summaries),
+        comparison=msgspec.json.encode(compared),
+    )  # fmt: skip
+    inline = [{"activity_id": "post", "action": "http_request", "action_class": "notify", "status": "success",
+               "input": {"text": "A"}, "output": {"status": 200}}]  # fmt: skip
+    double = {"activity_id": "post", "action": "http_request", "attempt": 1, "input": {"text": "a"}}
+    await world.put_history(
+        run_id,
+        ("inline_recorded.v1", {"status": "success", "steps": inline}),
+        ("activity_scheduled.v1", double),
+    )
+    whole = (await world.call("acme", "GET", f"/executions/{run_id}")).json()
+    (step,) = whole["steps"]
+    assert (step["status"], step["input"], step["output"]) == ("success", {"text": "A"}, {"status": 200})
+    assert whole["comparison"] == {
+        "is_agreed": False, "steps_compared": 2, "differences_count": 1, "at": "2026-03-14T09:26:53Z",
+        "differences": [difference | {"after_wait": False}], "expected": ["nap"],
+    }  # fmt: skip
+    (item,) = (await world.call("acme", "GET", "/executions", params={"mode": "shadow"})).json()["items"]
+    assert item["comparison"] == {"is_agreed": False, "steps_compared": 2, "differences_count": 1}
 
 
 async def test_while_the_views_are_missing_runs_are_unavailable_not_absent(postgres: str) -> None:

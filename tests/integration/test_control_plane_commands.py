@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.integration.control_plane_world import World, control_plane
+from tests.integration.control_plane_world import NOW, World, control_plane
 
 from outlast import ids
 from outlast.contracts.messages import Breaker
@@ -27,7 +27,6 @@ async def one_world(module_postgres: str) -> AsyncIterator[World]:
 @pytest.fixture
 async def world(one_world: World) -> World:
     await one_world.empty()
-    await one_world.pool.execute("truncate records_read.runs_v1, engine_read.open_v1")
     for role in ROLES:
         one_world.keys[role] = await one_world.key("acme", role)
     assert (await one_world.save("acme", RUNBOOK, "page")).status_code == 201
@@ -36,10 +35,10 @@ async def world(one_world: World) -> World:
 
 async def put_run(world: World, number: int, status: str, reason: str = "", runbook: str = "page") -> str:
     """A run of acme as the finalizer has it."""
-    await world.pool.execute(
-        "insert into records_read.runs_v1 (execution_id, company_id, runbook_id, status, reason, finished_at)"
-        " values ($1, 'acme', $2, $3, $4, case when $3 in ('queued', 'running', 'waiting') then null else now() end)",
-        RUN.format(number), runbook, status, reason,
+    is_open = status in {"queued", "running", "waiting"}
+    await world.put_run(
+        RUN.format(number), runbook_id=runbook, status=status, reason=reason,
+        finished_at=None if is_open else NOW,
     )  # fmt: skip
     return RUN.format(number)
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from outlast.runbooks.documents import Json
-from outlast_control_plane.core.explain import HistoryLine, explain, final_status, questions
+from outlast_control_plane.core.explain import HistoryLine, explain, final_status, inline_lines, questions
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -190,3 +190,22 @@ def test_a_step_that_is_tried_again_says_what_went_wrong_and_when_the_next_attem
 
 def test_while_a_step_runs_outside_the_run_is_not_said_to_wait() -> None:
     assert explain([], [*AWAITS, FAILS[0]], {}).waits == []
+
+
+def test_who_wanted_the_end_of_a_run_is_told_once_and_how_it_ended() -> None:
+    asked = [
+        line(1, "workflow_started"),
+        line(2, "cancel_requested", by="ana", at="2026-01-02T00:00:00Z", reason="false alarm"),
+        line(3, "cancel_requested", by="bob", at="2026-01-02T00:00:01Z"),
+    ]
+    expected = {"by": "ana", "at": "2026-01-02T00:00:00Z", "reason": "false alarm"}
+    assert explain([], asked, {}).cancel == expected
+    assert final_status(asked) is None
+    assert final_status([*asked, line(4, "workflow_cancelled")]) == "cancelled"
+
+
+def test_of_a_shadowed_run_is_told_what_it_did_not_what_its_double_would_have_done() -> None:
+    inline = {"activity_id": "a", "status": "success", "input": {"url": "inline"}, "attempts": 2}
+    lines = inline_lines([line(0, "inline_recorded", status="success", steps=[inline]), *HISTORY])
+    (step,) = explain([{"id": "a", "name": "Page"}], lines, {}).steps
+    assert step == {"id": "a", "name": "Page", "status": "success", "input": {"url": "inline"}, "attempts": 2}

@@ -51,7 +51,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     topics = BrokerTopics(TopicAdmin(settings.kafka_bootstrap, instance))
     sink = KafkaSink(settings.kafka_bootstrap, instance)
     publisher = OutboxPublisher(pool, sink, topics)
-    readers = CompactedTopics(settings.kafka_bootstrap, instance)
+    readers = CompactedTopics(settings.kafka_bootstrap, instance, health.fact)
     client = httpx.AsyncClient(trust_env=False)
     services = Services(
         pool=pool,

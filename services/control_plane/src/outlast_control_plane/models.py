@@ -55,6 +55,12 @@ class RunbookShown(BaseModel):
     company: str
     version: int
     is_active: bool
+    """It fires: it is switched on and its breaker is closed."""
+    is_switched_on: bool
+    breaker_tripped_at: datetime | None
+    """When its breaker opened; null while it is closed."""
+    failures: int
+    """Failed runs in a row, as its breaker counts them."""
     sha256: str
     created_at: datetime
     updated_at: datetime
@@ -78,6 +84,8 @@ class RunbookSaved(BaseModel):
     company: str
     version: int
     is_active: bool
+    """It fires: it is switched on and its breaker is closed."""
+    is_switched_on: bool
     change: Literal["create", "update", "unchanged"]
     etag: str
 
@@ -135,7 +143,7 @@ class PlanItem(BaseModel):
     version: int | None = None
     """The version in use now."""
     is_active: bool = False
-    """Whether it is active now."""
+    """Whether it is switched on now."""
     will_be_active: bool = False
     diff: str = ""
     errors: list[FaultShown] = []
@@ -145,106 +153,6 @@ class Plan(BaseModel):
     """What applying the documents would do, in their order."""
 
     items: list[PlanItem]
-
-
-class RunEvent(BaseModel):
-    """The domain event that caused a run."""
-
-    source: str
-    id: str
-    type: str
-    time: datetime | None
-
-
-class WaitShown(BaseModel):
-    """What a run waits for: time (`sleep`, `retry`) or a signal."""
-
-    activity_id: str
-    kind: str
-    until: datetime | None = None
-    """When it goes on by itself."""
-    signal: str = ""
-    key: str = ""
-    attempt: int = 0
-    """Of a retry: the attempt that comes next."""
-
-
-class SignalShown(BaseModel):
-    """A signal that came for a run."""
-
-    id: str
-    name: str
-    sent_by: str
-    sent_at: datetime
-    consumed_by: str | None
-    """The step that took it."""
-
-
-class RunShown(BaseModel):
-    """A run as lists show it."""
-
-    id: str
-    company: str
-    runbook: str
-    runbook_name: str
-    runbook_version: int | None
-    mode: str
-    status: str
-    event: RunEvent | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    duration_ms: float | None
-    waits: list[WaitShown]
-    """Empty unless the status is `waiting`."""
-    steps: dict[str, int]
-    error: dict[str, Any] | None
-
-
-class RunPage(BaseModel):
-    """Runs, newest first."""
-
-    items: list[RunShown]
-    next: str | None
-
-
-class RunWhole(BaseModel):
-    """A run with its payload and what happened in each step."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    company: str
-    runbook: str
-    runbook_name: str
-    runbook_version: int | None
-    definition_sha256: str | None
-    mode: str
-    status: str
-    event: RunEvent | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    duration_ms: float | None
-    waits: list[WaitShown]
-    error: dict[str, Any] | None
-    payload: Any
-    steps: list[dict[str, Any]]
-    signals: list[SignalShown]
-
-
-class HistoryEvent(BaseModel):
-    """One event of a run's history."""
-
-    seq: int
-    type: str
-    at: datetime
-    data: Any
-
-
-class HistoryPage(BaseModel):
-    """A run's history in order."""
-
-    items: list[HistoryEvent]
-    next: str | None
 
 
 class NewIdentity(Request):
@@ -362,4 +270,9 @@ class EngineStatusShown(BaseModel):
     """The engine's mode and its instances."""
 
     mode: str
+    state: Literal["up", "down", "unknown"]
+    """up: some instance takes durable work; unknown: none has said anything yet."""
+    since: datetime | None
+    new_runs: Literal["inline", "durable", "waiting", "degraded"]
+    """degraded: inline and marked so, because the engine is away; what requires durability waits."""
     instances: list[EngineShown]

@@ -1,21 +1,26 @@
 -- name: runs_page
--- Runs of one company (null: of all) before an id, newest first, by runbook, status, reason, event and time.
+-- Runs of one company (null: of all) before an id, newest first, by runbook, status, time, reason, event, mode and origin.
 select execution_id, company_id, runbook_id, runbook_name, runbook_version, mode, status, event_source, event_id,
-       event_type, event_time, started_at, finished_at, steps, error, waits
+       event_type, event_time, started_at, finished_at, steps, error, waits, reason, detail, ended_by, is_degraded, started_by, instead_of, comparison
 from records_read.runs_v1
 where ($1::text is null or company_id = $1)
   and ($2::uuid is null or execution_id < $2)
   and ($3::uuid is null or execution_id >= $3)
   and ($4::text is null or runbook_id = $4)
   and ($5::text is null or status = $5)
-  and ($6::text is null or reason = $6)
+  and ($6::text is null or case when status = 'cancelled' then 'cancelled' else reason end = $6)
   and ($7::text is null or event_id = $7)
-order by execution_id desc limit $8;
+  and ($8::text is null or mode = $8)
+  and ($9::boolean is null or is_degraded = $9)
+  and ($10::text is null or started_by = $10)
+  and ($11::text is null or instead_of = $11)
+order by execution_id desc limit $12;
 
 -- name: run
 -- One run whole.
 select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status,
-       event_source, event_id, event_type, event_time, started_at, finished_at, payload, steps, error, waits
+       event_source, event_id, event_type, event_time, started_at, finished_at, payload, steps, error, waits,
+       reason, detail, ended_by, is_degraded, started_by, instead_of, comparison
 from records_read.runs_v1
 where execution_id = $1 and ($2::text is null or company_id = $2);
 

@@ -1,6 +1,6 @@
 """What the executors, the engine and the finalizer say on their compacted topics, kept in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from outlast.contracts import codec
 from outlast.contracts.messages import Breaker, CatalogueAction, EngineStatus
@@ -16,7 +16,8 @@ log = get_logger(__name__)
 class CompactedTopics:
     """The catalogue of actions, the engine's reports and the breakers. Absence never deletes."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
+    def __init__(self, bootstrap: str, client_id: str, tell: Callable[[str, object], None]) -> None:
+        self._tell = tell
         self._reader = CompactedReader(
             bootstrap, (CATALOGUE, ENGINE_STATUS, BREAKERS), self.apply, client_id=f"{client_id}-readers"
         )
@@ -45,6 +46,8 @@ class CompactedTopics:
             self._actions[message.name] = message
         elif isinstance(message, EngineStatus):
             self._engines[message.instance] = message
+            is_up = any(engine.state == "up" for engine in self._engines.values())
+            self._tell("engine", "up" if is_up else "down")
         elif isinstance(message, Breaker):
             self._take_breaker(message)
 

@@ -18,7 +18,7 @@ MISSING = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.
 """The view's owner has not brought its schema to where this release reads it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
     """Which runs a list shows; None leaves a filter out."""
 
@@ -27,6 +27,10 @@ class RunFilter:
     status: str | None = None
     reason: str | None = None
     event_id: str | None = None
+    mode: str | None = None
+    is_degraded: bool | None = None
+    started_by: str | None = None
+    instead_of: str | None = None
     since: datetime | None = None
     before: str | None = None
     """Execution id of the last run of the page before."""
@@ -45,7 +49,8 @@ class Records:
         return await _fetch(
             self._records, "runs_page", "run records",
             wanted.company_id, wanted.before, since, wanted.runbook_id, wanted.status,
-            wanted.reason, wanted.event_id, limit,
+            wanted.reason, wanted.event_id,
+            wanted.mode, wanted.is_degraded, wanted.started_by, wanted.instead_of, limit,
         )  # fmt: skip
 
     async def run(self, execution_id: str, company_id: str | None) -> asyncpg.Record | None:

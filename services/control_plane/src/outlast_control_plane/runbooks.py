@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 from msgspec import Raw
 
-from outlast.contracts.messages import Definition, RunbookReference
+from outlast.contracts.messages import Breaker, Definition, RunbookReference
 from outlast.contracts.topics import DEFINITIONS
 from outlast_control_plane.access import Caller
 from outlast_control_plane.audit import note
@@ -16,6 +16,7 @@ from outlast_control_plane.core.change import Change, Current, change_of
 from outlast_control_plane.definitions import Checked
 from outlast_control_plane.problems import Problem, not_found
 from outlast_control_plane.queries import QUERIES, number, one
+from outlast_control_plane.services import Breakers
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -35,14 +36,18 @@ def etag(row: Row) -> str:
     return f'"{row["revision"]}"'
 
 
-def summary(row: asyncpg.Record) -> dict[str, object]:
-    """A runbook as lists show it."""
+def summary(row: asyncpg.Record, breakers: Breakers) -> dict[str, object]:
+    """A runbook as lists show it. It is active if it is switched on and its breaker is closed."""
+    breaker = breakers.breaker(row["company_id"], row["runbook_id"])
     return {
         "id": row["runbook_id"],
         "name": row["name"],
         "company": row["company_id"],
         "version": row["version"],
-        "is_active": row["is_active"],
+        "is_active": row["is_active"] and not is_open(breaker),
+        "is_switched_on": row["is_active"],
+        "breaker_tripped_at": breaker.tripped_at if breaker is not None and breaker.is_open else None,
+        "failures": 0 if breaker is None else breaker.failures,
         "sha256": row["sha256"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
@@ -50,6 +55,11 @@ def summary(row: asyncpg.Record) -> dict[str, object]:
         "author": {"id": row["author_id"], "name": row["author_name"]},
         "etag": etag(row),
     }
+
+
+def is_open(breaker: Breaker | None) -> bool:
+    """Whether the runbook's firings are held back; a breaker of which nothing was said is closed."""
+    return breaker is not None and breaker.is_open
 
 
 async def locked(connection: asyncpg.Connection, company_id: str, runbook_id: str) -> asyncpg.Record:

@@ -35,6 +35,8 @@ class Story:
     """In the order of the run. One that waits has `wait`; one that was tried again has `tries`."""
     signals: list[Step]
     """Those that came for the run, in their order; `consumed_by` is the step that took it, null while none has."""
+    cancel: Step | None = None
+    """Who asked for its end, when and why; None if nobody did."""
 
     @property
     def waits(self) -> list[Json]:
@@ -64,7 +66,13 @@ def explain(
     return Story(
         [_asked(step, asked.get(str(step["id"]), {})) for step in steps.values()],
         list(telling.signals.values()),
+        telling.cancel,
     )
+
+
+def inline_lines(history: Iterable[HistoryLine]) -> list[HistoryLine]:
+    """Of the history of a shadowed run: what the run did. The rest is its durable double's, which did nothing."""
+    return [line for line in history if line.type.startswith(("inline_recorded.", "signal_received."))]
 
 
 def questions(definition: Json) -> dict[str, Step]:
@@ -94,6 +102,8 @@ def final_status(history: Iterable[HistoryLine]) -> str | None:
             return status if isinstance(status, str) else "success"
         if line.type.startswith("workflow_failed."):
             return "failed"
+        if line.type.startswith("workflow_cancelled."):
+            return "cancelled"
     return None
 
 
@@ -108,6 +118,7 @@ class _Telling:
 
     steps: dict[str, Step] = field(default_factory=dict[str, Step])
     signals: dict[str, Step] = field(default_factory=dict[str, Step])
+    cancel: Step | None = None
     _timers: dict[Json, Step] = field(default_factory=dict[Json, Step])
 
     def lay(self, line: HistoryLine) -> None:
@@ -115,12 +126,17 @@ class _Telling:
         data = line.data
         step_id = data.get("activity_id")
         kind = line.type.partition(".")[0]
-        if isinstance(step_id, str):
+        if isinstance(step_id, str) and step_id:  # "" is the run's own
             self._lay_step(self.steps.setdefault(step_id, {"id": step_id, "status": OPEN}), kind, line)
         elif kind in {"timer_fired", "timer_cancelled"}:
             step = self._timers.get(data.get("timer_id"), {})
             if step.pop("wait", None) is not None:
                 step["status"] = OPEN
+        elif kind == "inline_recorded":
+            self._lay_inline(data.get("steps"))
+        elif kind == "cancel_requested":
+            said = {name: data.get(name) or "" for name in ("by", "reason")}
+            self.cancel = self.cancel or {**said, "at": data.get("at")}
         elif kind == "signal_received":
             self.signals[str(data.get("signal_id"))] = {
                 "id": data.get("signal_id"),
@@ -129,6 +145,13 @@ class _Telling:
                 "sent_at": data.get("sent_at"),
                 "consumed_by": None,
             }
+
+    def _lay_inline(self, steps: Json) -> None:
+        """The steps of an inline run, whole."""
+        for each in steps if isinstance(steps, list) else ():
+            if isinstance(each, dict) and isinstance(step_id := each.get("activity_id"), str):
+                told = {name: value for name, value in each.items() if name != "activity_id"}
+                self.steps.setdefault(step_id, {"id": step_id}).update(told)
 
     def _lay_step(self, step: Step, kind: str, line: HistoryLine) -> None:
         data = line.data

@@ -1,5 +1,6 @@
 """What a platform administrator sets up: companies, producers; and what anyone may look at: actions, the engine."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import asyncpg
@@ -11,7 +12,9 @@ from outlast.db.pool import transaction
 from outlast_control_plane.access import NAME_PATTERN, CallerIs, Role
 from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import producer_message, raise_revision, say
+from outlast_control_plane.core.engine import engine_view
 from outlast_control_plane.idempotency import json_response
+from outlast_control_plane.limits import DEGRADE_AFTER_SECONDS
 from outlast_control_plane.models import (
     ActionList,
     CompanyRequest,
@@ -117,13 +120,23 @@ async def list_actions(caller: CallerIs, services: ServicesAre) -> Response:
 
 @router.get("/engine", response_model=EngineStatusShown)
 async def engine_status(caller: CallerIs, services: ServicesAre) -> Response:
-    """In which mode runs are started, and what the engine's instances say of themselves."""
+    """In which mode runs are started, whether the engine takes durable work, and so what becomes of new runs."""
     caller.need(Role.SOC_ANALYST)
     instances = [
         {"instance": engine.instance, "state": engine.state, "at": engine.at}
         for engine in services.engines.engines()
     ]
-    return json_response(200, msgspec.json.encode({"mode": services.engine_mode, "instances": instances}))
+    view = engine_view(
+        services.engine_mode,
+        services.engines.engines(),
+        services.now(),
+        timedelta(seconds=DEGRADE_AFTER_SECONDS),
+    )
+    body = {
+        "mode": services.engine_mode, "state": view.state, "since": view.since, "new_runs": view.new_runs,
+        "instances": instances,
+    }  # fmt: skip
+    return json_response(200, msgspec.json.encode(body))
 
 
 def _producer(row: asyncpg.Record) -> dict[str, object]:

@@ -228,7 +228,7 @@ def _check_active(row: asyncpg.Record) -> None:
 
 def _check_closed(services: Services, company_id: str, name: str) -> None:
     breaker = services.breakers.breaker(company_id, name)
-    if breaker is not None and breaker.is_open:
+    if breaker is not None and runbooks.is_open(breaker):
         raise Problem(
             409,
             "breaker_open",

@@ -9,20 +9,29 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from msgspec import Raw
 
+from outlast.contracts.messages import Compared
 from outlast.db.pool import transaction
 from outlast.limits import EVENT_ID_CHARACTERS_MAX
 from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
-from outlast_control_plane.core.explain import HistoryLine, Step, explain, final_status, questions
+from outlast_control_plane.core.explain import (
+    HistoryLine,
+    Step,
+    explain,
+    final_status,
+    inline_lines,
+    questions,
+)
 from outlast_control_plane.idempotency import json_response
 from outlast_control_plane.limits import HISTORY_PAGE_MAX
-from outlast_control_plane.models import HistoryPage, RunPage, RunWhole
 from outlast_control_plane.pages import LIMIT_DEFAULT, Limit, page
 from outlast_control_plane.problems import Problem, not_found
 from outlast_control_plane.queries import QUERIES
 from outlast_control_plane.records import Records, RunFilter
+from outlast_control_plane.run_models import HistoryPage, RunPage, RunWhole
 from outlast_control_plane.services import Services, ServicesAre
 
 router = APIRouter(tags=["executions"])
+_compared = msgspec.json.Decoder(Compared)
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 RunId = Annotated[str, Path(alias="id", max_length=200)]
@@ -50,6 +59,17 @@ async def list_executions(
             description="Of the event that caused it.",
         ),
     ] = None,
+    mode: Literal["inline", "workflow", "shadow"] | None = None,
+    is_degraded: Annotated[
+        bool | None, Query(description="Run inline because the engine was away, or not.")
+    ] = None,
+    started_by: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$", description="Who triggered it by hand."),
+    ] = None,
+    instead_of: Annotated[
+        str | None, Query(pattern=UUID_PATTERN, description="The firing that was held back and that it runs.")
+    ] = None,
     since: Annotated[datetime | None, Query(description="Born at or after this instant (RFC 3339).")] = None,
     limit: Limit = LIMIT_DEFAULT,
     after: Annotated[
@@ -59,7 +79,19 @@ async def list_executions(
     """Runs, newest first; `waits` says what a waiting one waits for. An administrator who names no company sees
     those of all.
     """
-    wanted = RunFilter(_readable(caller, company), runbook, status, reason, event_id, since, after)
+    wanted = RunFilter(
+        company_id=_readable(caller, company),
+        runbook_id=runbook,
+        status=status,
+        reason=reason,
+        event_id=event_id,
+        mode=mode,
+        is_degraded=is_degraded,
+        started_by=started_by,
+        instead_of=instead_of,
+        since=since,
+        before=after,
+    )
     rows = await services.records.page(wanted, limit + 1)
     return json_response(200, msgspec.json.encode(page(rows, limit, "execution_id", _summary)))
 
@@ -79,16 +111,19 @@ async def get_execution(
         body = _summary(record) | {
             "definition_sha256": record["definition_sha256"],
             "payload": Raw(record["payload"] or b"null"),
+            "comparison": _comparison(record, is_whole=True),
         }
     else:
         assert open_run is not None
         summaries = []
         body = _open_summary(open_run, history)
     asked = await _asked(services, body)
+    if body["mode"] == "shadow":
+        history = inline_lines(history)
     story = explain(summaries, history, asked)  # pyright: ignore[reportArgumentType] decoded JSON
     if record is None and body["status"] == "running" and story.waits:
         body |= {"status": "waiting", "waits": story.waits}
-    body |= {"steps": story.steps, "signals": story.signals}
+    body |= {"steps": story.steps, "signals": story.signals, "cancel": story.cancel}
     return json_response(200, msgspec.json.encode(body))
 
 
@@ -183,7 +218,42 @@ def _summary(row: asyncpg.Record) -> dict[str, object]:
         "waits": Raw(row["waits"] or b"[]"),
         "steps": counts,
         "error": Raw(row["error"]) if row["error"] else None,
+        **_why(row),
+        "ended_by": row["ended_by"],
+        "is_degraded": row["is_degraded"],
+        "started_by": row["started_by"],
+        "instead_of": row["instead_of"] or None,
+        "comparison": _comparison(row),
     }
+
+
+def _why(row: asyncpg.Record) -> dict[str, object]:
+    """The code of why a run is not simply going on or done, and what there is to say beside it."""
+    if row["status"] == "cancelled" and row["reason"] not in {"cancelled", ""}:
+        return {"reason": "cancelled", "detail": row["reason"]}  # of one that had begun: what was said
+    return {"reason": row["reason"], "detail": row["detail"]}
+
+
+def _comparison(row: asyncpg.Record, *, is_whole: bool = False) -> dict[str, object] | None:
+    """What the durable double of a shadowed run came to; None while there is no word of it."""
+    if row["comparison"] is None:
+        return None
+    compared = _compared.decode(row["comparison"])
+    shown: dict[str, object] = {
+        "is_agreed": compared.is_agreed,
+        "steps_compared": compared.steps_compared,
+        "differences_count": len(compared.differences),
+    }
+    if is_whole:
+        shown |= {
+            "at": compared.at,
+            "differences": [
+                {name: getattr(each, name) for name in each.__struct_fields__}
+                for each in compared.differences
+            ],
+            "expected": list(compared.expected),
+        }
+    return shown
 
 
 def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, object]:
@@ -204,8 +274,19 @@ def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, 
         "waits": [],
         "error": None,
         "payload": None,
+        "reason": "",
+        "detail": "",
+        "ended_by": "",
+        "is_degraded": False,
+        "started_by": "",
+        "instead_of": None,
+        "comparison": None,
     }
-    first = history[0].data if history else {}
+    begun = (line.data for line in history if line.type.startswith("workflow_started."))
+    first = next(begun, {})
+    origin = first.get("origin")
+    if isinstance(origin, dict):
+        body |= {name: origin[name] for name in ("is_degraded", "started_by", "instead_of") if name in origin}
     runbook = first.get("runbook")
     if isinstance(runbook, dict):
         body |= {"runbook_version": runbook.get("version"), "definition_sha256": runbook.get("sha256")}

@@ -85,13 +85,15 @@ async def save_runbook(
         saved = await runbooks.save(
             connection, caller, company_id, checked, activate=wanted, if_match=if_match
         )
+        is_tripped = runbooks.is_open(services.breakers.breaker(company_id, name))
         return Answer(
             201 if saved.change is Change.CREATE else 200,
             {
                 "id": name,
                 "company": company_id,
                 "version": saved.version,
-                "is_active": saved.is_active,
+                "is_active": saved.is_active and not is_tripped,
+                "is_switched_on": saved.is_active,
                 "change": saved.change.value,
                 "etag": f'"{saved.revision}"',
             },
@@ -166,7 +168,11 @@ async def list_runbooks(
     caller.need(Role.SOC_ANALYST)
     async with transaction(services.pool) as connection:
         rows = await connection.fetch(QUERIES["runbooks_page"], company_id, after, limit + 1)
-    return json_response(200, msgspec.json.encode(page(rows, limit, "runbook_id", runbooks.summary)))
+
+    def show(row: asyncpg.Record) -> object:
+        return runbooks.summary(row, services.breakers)
+
+    return json_response(200, msgspec.json.encode(page(rows, limit, "runbook_id", show)))
 
 
 @router.get("/runbooks/{name}", response_model=RunbookWhole)
@@ -181,7 +187,7 @@ async def get_runbook(
         if row is None or row["is_deleted"]:
             raise not_found("runbook")
         version = await one(connection, "version", company_id, name, row["version"])
-    body = runbooks.summary(row) | {
+    body = runbooks.summary(row, services.breakers) | {
         "document": Raw(version["document"]),
         "source": version["source"].decode(),
         "source_format": version["source_format"],
@@ -256,7 +262,8 @@ async def switch_runbook(
         row = await runbooks.locked(connection, company_id, name)
         runbooks.check_match(row, if_match)
         await runbooks.switch(connection, caller, row, is_active=verb == "activate")
-        return Answer(200, runbooks.summary(await one(connection, "runbook", company_id, name)))
+        row = await one(connection, "runbook", company_id, name)
+        return Answer(200, runbooks.summary(row, services.breakers))
 
     response = await once(services.pool, request, caller, key, work)
     services.wake_publisher()
