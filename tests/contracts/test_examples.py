@@ -8,7 +8,6 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry, Resource
 
-from outlast.contracts.domain_events import decode_data
 from outlast.contracts.topics import API_EVENTS
 from outlast.messaging.cloudevents import STRUCTURED, parse
 from outlast.messaging.ports import Received
@@ -70,7 +69,7 @@ def test_a_domain_event_of_old_is_read_today(path: Path) -> None:
     envelope.validate(document)
     event = parse(structured(path.read_bytes()))
     assert (event.type, event.company_id) == (path.parent.name, document["companyid"])
-    assert isinstance(decode_data(event.type, event.data), CONTRACTS[_key(path)].kind)
+    assert isinstance(decode(CONTRACTS[_key(path)], event.data), CONTRACTS[_key(path)].kind)
 
 
 def test_the_envelope_holds_the_data_to_the_schema_of_its_type() -> None:

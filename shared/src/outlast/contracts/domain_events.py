@@ -7,13 +7,14 @@ it finds beside the event. Unknown members are allowed everywhere and reach cond
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
 
 from outlast.errors import ContractError
 
+T = TypeVar("T")
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
 OptionalId = Annotated[str, Meta(max_length=200)]
 """An id, or "" where there is none."""
@@ -175,6 +176,25 @@ class AssetUpdated(EventData, frozen=True, kw_only=True):
     changed: tuple[str, ...] = ()
 
 
+class ScheduleFired(EventData, frozen=True, kw_only=True):
+    """The instant of a rule's schedule has come. No producer says so but the timer scheduler."""
+
+    scheduled_at: Instant
+    """The instant in the schedule, however late it fires."""
+    cron: str
+    timezone: str
+    runbook_id: Id
+    rule: Count
+    """Which of the runbook's rules, counted from 0."""
+    is_catch_up: bool
+    """It was missed, and is made up for. Always there, so that conditions can ask for it."""
+
+
+SCHEDULE = "schedule"
+"""The type of the timer scheduler's events."""
+TIMER_SCHEDULER = "outlast/timer_scheduler"
+"""Their source."""
+
 DOMAIN_EVENTS: Mapping[str, type[EventData]] = {
     "finding_created": FindingCreated,
     "finding_updated": FindingUpdated,
@@ -194,7 +214,14 @@ DOMAIN_EVENTS: Mapping[str, type[EventData]] = {
 }
 """Event type to the type of its data. `schedule` is not among them: no producer sends it."""
 
+
+def schedule_subject(runbook_id: str, rule: int) -> str:
+    """What an event of the timer scheduler names: the one rule that it can match."""
+    return f"runbooks/{runbook_id}/rules/{rule}"
+
+
 _decoders = {name: msgspec.json.Decoder(kind) for name, kind in DOMAIN_EVENTS.items()}
+_schedule = msgspec.json.Decoder(ScheduleFired)
 _names: dict[type[EventData], str] = {kind: name for name, kind in DOMAIN_EVENTS.items()}
 
 
@@ -202,7 +229,19 @@ def decode_data(event_type: str, raw: Raw | bytes) -> EventData:
     """The data of an event of this type. ContractError: unknown type (path `type`), or faulty data."""
     decoder = _decoders.get(event_type)
     if decoder is None:
-        raise ContractError(f"expected one of {', '.join(DOMAIN_EVENTS)}", "type")
+        hint = (
+            "; schedule is synthesized by the timer scheduler, from rules" if event_type == SCHEDULE else ""
+        )
+        raise ContractError(f"expected one of {', '.join(DOMAIN_EVENTS)}{hint}", "type")
+    return _decoded(decoder, raw)
+
+
+def decode_schedule(raw: Raw | bytes) -> ScheduleFired:
+    """The data of an event of the timer scheduler. ContractError if it is faulty."""
+    return _decoded(_schedule, raw)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: Raw | bytes) -> T:
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:

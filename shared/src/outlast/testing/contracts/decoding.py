@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from outlast.contracts import codec
-from outlast.contracts.domain_events import decode_data
+from outlast.contracts.domain_events import SCHEDULE, decode_data, decode_schedule
 from outlast.history import codec as history_codec
 from outlast.testing.contracts.schemas import EVENTS, HISTORY, Contract
 
@@ -28,7 +28,7 @@ def decode(contract: Contract, data: bytes) -> object:
     if contract.family == HISTORY:
         return history_codec.decode(data)
     if contract.family == EVENTS:
-        return decode_data(contract.name, data)
+        return decode_schedule(data) if contract.name == SCHEDULE else decode_data(contract.name, data)
     found = [decoder.decode(data) for decoder, kinds in _KINDS if contract.kind in kinds]
     assert found, f"expected a channel whose decoder knows {contract.name}"
     assert all(each == found[0] for each in found), (

@@ -1,6 +1,7 @@
 """Examples of the domain events, as whole CloudEvents."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Raw
@@ -39,6 +40,21 @@ def event_examples() -> Iterator[tuple[str, CloudEvent]]:
             subject="F-1042",
             traceparent=TRACEPARENT,
             chain=(EARLIER, EXECUTION),
+        ),
+    )
+    yield (
+        "weekday_morning",
+        CloudEvent(
+            id="cron:rb-7:0:2026-01-05T08:00:00Z",
+            source=domain_events.TIMER_SCHEDULER,
+            type=domain_events.SCHEDULE,
+            company_id=COMPANY,
+            data=Raw(
+                b'{"scheduled_at":"2026-01-05T08:00:00Z","cron":"0 9 * * mon-fri","timezone":"Europe/Berlin",'
+                b'"runbook_id":"rb-7","rule":0,"is_catch_up":false}'
+            ),
+            time=datetime(2026, 1, 5, 8, tzinfo=UTC),
+            subject=domain_events.schedule_subject("rb-7", 0),
         ),
     )
     yield (

@@ -16,7 +16,7 @@ import msgspec
 
 from outlast import limits
 from outlast.contracts.control import ControlMessage
-from outlast.contracts.domain_events import DOMAIN_EVENTS
+from outlast.contracts.domain_events import DOMAIN_EVENTS, SCHEDULE, ScheduleFired
 from outlast.contracts.guarding import GateMessage
 from outlast.contracts.messages import (
     ActivityMessage,
@@ -59,6 +59,7 @@ def contracts() -> list[Contract]:
     found = [Contract(MESSAGES, _tag(kind), kind) for kind in _messages()]
     found += [Contract(HISTORY, _tag(kind), kind) for kind in _members(Event)]
     found += [Contract(EVENTS, name, kind) for name, kind in DOMAIN_EVENTS.items()]
+    found.append(Contract(EVENTS, SCHEDULE, ScheduleFired))
     return sorted(found, key=lambda contract: contract.path)
 
 
@@ -85,7 +86,7 @@ def schema_of(contract: Contract) -> Schema:
 
 def envelope_schema() -> Schema:
     """A domain event as it arrives: CloudEvents 1.0 in structured mode, with our extension attributes."""
-    types = sorted(DOMAIN_EVENTS)
+    types = sorted([*DOMAIN_EVENTS, SCHEDULE])
     return {
         "$schema": DIALECT,
         "$id": f"{BASE}/{EVENTS}/{ENVELOPE}.schema.json",
@@ -102,7 +103,10 @@ def envelope_schema() -> Schema:
             "source": _text(
                 "Who says so: a URI reference of the producer.", limits.EVENT_SOURCE_CHARACTERS_MAX
             ),
-            "type": {"enum": types, "description": "What happened; it decides the shape of `data`."},
+            "type": {
+                "enum": types,
+                "description": "What happened; it decides the shape of `data`. schedule is the scheduler's alone.",
+            },
             "companyid": _text(
                 "The company (tenant) that it happened to. The producer must be registered for it.",
                 limits.COMPANY_ID_CHARACTERS_MAX,
