@@ -25,10 +25,10 @@ from outlast.messaging.topics import TopicAdmin
 from outlast_action_executor.concurrency import Tasks
 from outlast_action_executor.core.claim import Instance
 from outlast_action_executor.guard import Guard
-from outlast_action_executor.loop import ExecutorLoop, Ports
+from outlast_action_executor.loop import ExecutorLoop
 from outlast_action_executor.metrics import ExecutorMetrics
 from outlast_action_executor.platform import PlatformFindings
-from outlast_action_executor.ports import Committed, Group
+from outlast_action_executor.ports import Committed, Group, Ports
 from outlast_action_executor.registry import load_registry
 from outlast_action_executor.runner import ActionRunner
 from outlast_action_executor.store import PostgresLedger, connect_ledger

@@ -1,16 +1,19 @@
-"""Bytes to activities in hand. What cannot be read, or could not be answered, is a ContractError: a dead letter."""
+"""Bytes to activities and runs in hand. What cannot be read, or answered, is a ContractError: a dead letter."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from outlast import ids
 from outlast.contracts import codec
-from outlast.contracts.messages import RunActivity
+from outlast.contracts.messages import Cancel, InlineMessage, RunActivity, Start
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
 from outlast.runtime.tracing import traceparent_of
 from outlast_action_executor.core.claim import Asked, Resolution, Row
+from outlast_action_executor.core.course import INLINE, SHADOW, Course
 from outlast_action_executor.core.offsets import Offsets
 from outlast_action_executor.ports import Operation, Plan
 
@@ -31,6 +34,11 @@ class Partition:
 
     epoch: int
     offsets: Offsets
+    is_inline: bool = False
+    runs: int = 0
+    """Inline runs in hand."""
+    run_bytes: int = 0
+    """Their start messages, together."""
     is_paused: bool = False
     is_lost: bool = False
 
@@ -57,6 +65,10 @@ class Activity:
     over: Row | None = None
     """The claim that ours is to replace."""
     resolution: Resolution | None = None
+    run: "Run | None" = None
+    """The inline run that asked for it; None if the engine did."""
+    was_tried: bool = False
+    """The ledger has a row of it: it is looked up before it is claimed."""
 
     @property
     def company_id(self) -> str:
@@ -72,6 +84,32 @@ class Activity:
         """What the claim decision needs of it."""
         plan, asked = self.plan, self.asked
         return Asked(asked.attempt, plan.is_idempotent, plan.has_look_up, asked.on_unknown)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """An inline run in hand, from its start message to the delivery of its end."""
+
+    item: Item
+    start: Start
+    bytes: int
+    received: Received | None
+    """The message that brought it, until it has begun."""
+    joined: list[Item] = field(default_factory=list[Item])
+    """Its start and its cancellation, received again meanwhile: done with it."""
+    cancels: list[tuple[Cancel, datetime]] = field(default_factory=list[tuple[Cancel, datetime]])
+    """What came before it has begun."""
+    course: Course | None = None
+    """None until it has begun."""
+    tried: Collection[tuple[str, int]] = ()
+    """Activities and attempts that the ledger has rows of."""
+    has_said_started: Item | None = None
+    """Done when the `started` message, which carries the payload, is delivered."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its partition is no longer ours."""
+        return self.item.partition.is_lost
 
 
 def read(message: Received, inbox_partitions: int) -> tuple[RunActivity, str]:
@@ -90,6 +128,22 @@ def read(message: Received, inbox_partitions: int) -> tuple[RunActivity, str]:
     if not asked.timeout_seconds > 0:
         raise ContractError(f"expected seconds above 0, got {asked.timeout_seconds}", "$.timeout_seconds")
     return asked, traceparent_of(message.headers)
+
+
+def read_inline(message: Received, inbox_partitions: int, lanes: int) -> InlineMessage:
+    """A run to be done here, or the end of one; ContractError with the path of the fault."""
+    asked = codec.inline.decode(message.value)
+    if _EXECUTION.fullmatch(asked.execution_id) is None:
+        raise ContractError("expected an execution id (a UUID of version 8 in lower case)", "$.execution_id")
+    if isinstance(asked, Cancel):
+        return asked
+    if asked.mode not in (INLINE, SHADOW):
+        raise ContractError(f"expected the mode inline or shadow, got {asked.mode[:40]!r}", "$.mode")
+    if not 0 <= asked.lane < lanes:
+        raise ContractError(f"expected a lane of {lanes}, got {asked.lane}", "$.lane")
+    if asked.mode == SHADOW and ids.engine_partition(asked.execution_id) >= inbox_partitions:
+        raise ContractError(f"expected a partition of {inbox_partitions}", "$.execution_id")
+    return asked
 
 
 def activity(item: Item, asked: RunActivity, plan: Plan, traceparent: str) -> Activity:

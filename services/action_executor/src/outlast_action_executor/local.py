@@ -1,6 +1,6 @@
 """The ledger in memory, for the simulation; passes the same suite as the one in Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +10,15 @@ from outlast.db.fence import Owned
 from outlast.db.local import LocalFence
 from outlast.errors import Fenced
 from outlast_action_executor.core.claim import Instance, Resolution, Row
-from outlast_action_executor.ports import Committed, Group, NewClaim, Operation, Settlement
+from outlast_action_executor.ports import (
+    Committed,
+    Group,
+    KnownRun,
+    NewClaim,
+    Operation,
+    RunEnd,
+    Settlement,
+)
 
 
 @dataclass(slots=True)
@@ -33,6 +41,7 @@ class LocalTables:
         self.fence = LocalFence()
         self.incarnations: dict[str, int] = {}
         self.claims: dict[Operation, dict[int, Recorded]] = {}
+        self.ends: dict[str, RunEnd] = {}
 
 
 class LocalLedger:
@@ -63,6 +72,20 @@ class LocalLedger:
             for operation in operations
         ]
 
+    async def look_up_runs(self, execution_ids: Sequence[str]) -> Mapping[str, KnownRun]:
+        """What is recorded of these inline runs."""
+        tried: dict[str, set[tuple[str, int]]] = {}
+        for operation, attempts in self._tables.claims.items():
+            if operation.execution_id in execution_ids:
+                found = tried.setdefault(operation.execution_id, set())
+                found.update((operation.activity_id, attempt) for attempt in attempts)
+        ends = self._tables.ends
+        return {
+            each: KnownRun(ends.get(each), tried.get(each, ()))
+            for each in execution_ids
+            if each in tried or each in ends
+        }
+
     def _row(self, attempt: int, each: Recorded) -> Row:
         remaining = (each.deadline - self._tables.clock.now()).total_seconds()
         is_dead = (
@@ -80,7 +103,9 @@ class LocalLedger:
             raise Fenced(f"expected {self._me} to be the present life")
         self._tables.fence.apply(group.moves)
         settled = [self._settle(each) for each in group.settlements]
-        return Committed(settled, [self._claim(each) for each in group.claims])
+        claimed = [self._claim(each) for each in group.claims]
+        ended = [self._tables.ends.setdefault(each.execution_id, each) for each in group.ends]
+        return Committed(settled, claimed, ended)
 
     def _is_settleable(self, settlement: Settlement) -> bool:
         row = self._tables.claims.get(settlement.of, {}).get(settlement.attempt)

@@ -17,84 +17,52 @@ Why nothing is lost or repeated:
   their results are kept until they are settled, with or without the partition. A message that comes again while its
   call is in flight here joins it.
 
-First tries of first attempts are claimed without a look-up: the insert tells by what it did not insert which of them
-had been claimed before, and those are looked up. Everything else is looked up first.
+An inline run is a message, too: it is passed when its end is delivered. What its interpreter asks for goes the way of
+all activities (`inline.py`); only the result goes to the run, in this process, and not to the engine.
 """
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from outlast import limits
-from outlast.clock import Clock
-from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
+from outlast.contracts.topics import ENGINE_INBOX, INLINE, LIFECYCLE, Claim, TopicPartition
 from outlast.errors import ContractError, DataRejected, Fenced, TransientError
 from outlast.messaging.dead_letter import dead_letter
-from outlast.messaging.ports import Outgoing, Received, Sink, Source
+from outlast.messaging.ports import Outgoing, Received, Source
 from outlast.runtime.logging import get_logger
 from outlast_action_executor import inbound, outbound
+from outlast_action_executor.attempts import Attempts, Told, new_claim
 from outlast_action_executor.calls import Caller
-from outlast_action_executor.core.caps import Caps, WaitingRoom
-from outlast_action_executor.core.claim import Answer, Call, Defer, Instance, Unknown, decide
+from outlast_action_executor.core.caps import Caps
+from outlast_action_executor.core.claim import Instance, Row
 from outlast_action_executor.delivery import Delivery
-from outlast_action_executor.inbound import Activity, Attempt, Item
+from outlast_action_executor.inbound import Activity, Item
+from outlast_action_executor.inline import InlineRuns
 from outlast_action_executor.metrics import ExecutorMetrics
-from outlast_action_executor.outbound import Finished
 from outlast_action_executor.partitions import Partitions, stored
-from outlast_action_executor.ports import Committed, Concurrency, Group, Ledger, NewClaim, Runner
+from outlast_action_executor.ports import Committed, Group, Ports
 
 LOOP = "action_executor"
 TURN_SECONDS_MAX = 1.0
 PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0
-SUSPECT_TAKEOVERS = 3
-"""A claim that was taken over so often is called beside no other such claim."""
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The outside of the loop."""
-
-    ledger: Ledger
-    sink: Sink
-    runner: Runner
-    concurrency: Concurrency
-    clock: Clock
-
-
-@dataclass(slots=True, eq=False)
-class _InFlight:
-    """An attempt that this process has claimed, or is about to, until its result is settled."""
-
-    activity: Activity
-    joined: list[Activity] = field(default_factory=list[Activity])
-    """The same attempt, received again meanwhile: answered together."""
 
 
 class ExecutorLoop:
     """Drives one executor. It is the source's owner (outlast.messaging.ports.Owner)."""
 
     def __init__(self, me: Instance, ports: Ports, metrics: ExecutorMetrics, caps: Caps = Caps()) -> None:  # noqa: B008 a frozen tuple
-        self._me = me
         self._ledger, self._sink, self._runner = ports.ledger, ports.sink, ports.runner
-        self._caller = Caller(ports.runner, ports.clock, metrics)
         self._concurrency, self._clock = ports.concurrency, ports.clock
         self._metrics = metrics
         self._source: Source | None = None
-        self._inbox_partitions = 0
+        self._inbox_partitions = self._lanes = 0
         self._partitions = Partitions(ports.clock)
         self._delivery = Delivery(ports.sink, ports.concurrency)
-        self._room: WaitingRoom[Activity] = WaitingRoom(caps)
-        self._unexamined: list[Activity] = []
-        self._deferred: list[tuple[float, int, Activity]] = []
-        self._deferrals = 0
-        self._in_flight: dict[Attempt, _InFlight] = {}
-        self._finished: list[Finished] = []
-        self._suspects: deque[Activity] = deque()
-        self._suspect_called: Attempt | None = None
+        caller = Caller(ports.runner, ports.clock, metrics)
+        self._attempts = Attempts(me, caller, ports.clock, metrics, caps)
+        self._runs = InlineRuns(ports, self._attempts, self._delivery, metrics.inline, LOOP)
         self._must_rejoin = False
         self._pause_seconds = 0.0
         self._is_draining = False
@@ -121,7 +89,7 @@ class ExecutorLoop:
     @property
     def is_drained(self) -> bool:
         """Whether nothing runs, waits to be settled or waits to be acknowledged."""
-        return self._delivery.is_empty and not (self._in_flight or self._finished)
+        return self._delivery.is_empty and self._attempts.is_empty and not self._runs.ends
 
     # ---- the source asks -------------------------------------------------------------------------------------
 
@@ -142,7 +110,8 @@ class ExecutorLoop:
 
     def _lose(self, places: Collection[TopicPartition]) -> None:
         if self._partitions.lose(places):
-            self._room.forget(_is_lost)
+            self._attempts.forget_lost()
+            self._runs.forget_lost()
 
     # ---- turning ---------------------------------------------------------------------------------------------
 
@@ -154,7 +123,7 @@ class ExecutorLoop:
             wait_seconds = TURN_SECONDS_MAX if due is None else due
         self._is_draining = True
         ends = self._clock.monotonic() + grace_seconds
-        log.info("draining", in_flight=len(self._in_flight))
+        log.info("draining", in_flight=self._attempts.in_flight)
         while not self.is_drained and self._clock.monotonic() < ends:
             await self.turn(min(0.1, max(0.0, ends - self._clock.monotonic())))
         await self._store_last_offsets()
@@ -168,10 +137,13 @@ class ExecutorLoop:
         """
         try:
             if self._inbox_partitions == 0:
+                self._lanes = await self._sink.partition_count(LIFECYCLE)
                 self._inbox_partitions = await self._sink.partition_count(ENGINE_INBOX)
             self._take_in(await self._concurrency.arrivals(self._poll, wait_seconds))
-            self._recall_deferred()
-            await self._examine()
+            self._attempts.recall_deferred()
+            self._runs.resume()
+            await self._runs.begin(is_draining=self._is_draining)
+            self._answer(await self._attempts.examine(self._ledger))
             await self._commit()
             await self._delivery.flush()
             await self._partitions.apply_pressure(self.source)
@@ -202,14 +174,11 @@ class ExecutorLoop:
         return await self.source.poll(limits.BATCH_MAX, timeout_seconds)
 
     def _due(self) -> float | None:
-        is_suspect_next = bool(self._suspects) and self._suspect_called not in self._in_flight
-        if self._finished or self._unexamined or self._delivery.is_waiting or is_suspect_next:
+        if self._attempts.is_urgent or self._runs.is_urgent or self._delivery.is_waiting:
             return self._pause_seconds
         now = self._clock.monotonic()
-        times = [self._deferred[0][0]] if self._deferred else []
-        move_at = self._partitions.move_at()
-        if move_at is not None:
-            times.append(move_at)
+        found = (self._attempts.due_at, self._runs.due_at, self._partitions.move_at())
+        times = [at for at in found if at is not None]
         if self._must_rejoin:
             times.append(now + self._pause_seconds)
         return max(0.0, min(times) - now) if times else None
@@ -227,21 +196,15 @@ class ExecutorLoop:
             if not partition.offsets.take(item):
                 continue
             try:
+                if message.topic == INLINE:
+                    asked = inbound.read_inline(message, self._inbox_partitions, self._lanes)
+                    self._runs.take(item, asked, message)
+                    continue
                 asked, traceparent = inbound.read(message, self._inbox_partitions)
             except ContractError as fault:
                 self._bury(item, message, fault)
                 continue
-            self._sort(inbound.activity(item, asked, self._runner.plan(asked), traceparent))
-
-    def _sort(self, activity: Activity) -> None:
-        """Where an activity goes whose attempt is new to us."""
-        running = self._in_flight.get(activity.key)
-        if running is not None:
-            running.joined.append(activity)
-        elif activity.key.attempt > 1:
-            self._unexamined.append(activity)
-        else:
-            self._room.add(activity)
+            self._attempts.add(inbound.activity(item, asked, self._runner.plan(asked), traceparent))
 
     def _bury(self, item: Item, message: Received, fault: ContractError) -> None:
         self._metrics.buried()
@@ -249,91 +212,70 @@ class ExecutorLoop:
                   error=str(fault))  # fmt: skip
         self._delivery.send([([item], dead_letter(LOOP, message, fault))])
 
-    def _recall_deferred(self) -> None:
-        now = self._clock.monotonic()
-        while self._deferred and self._deferred[0][0] <= now:
-            self._unexamined.append(heapq.heappop(self._deferred)[2])
+    # ---- what is told ----------------------------------------------------------------------------------------
 
-    # ---- what the ledger says --------------------------------------------------------------------------------
-
-    async def _examine(self) -> None:
-        """Look up those that may have been tried before, and decide."""
-        asked = [each for each in self._unexamined if not each.item.partition.is_lost]
-        self._unexamined = []
-        if not asked:
-            return
-        try:
-            found = await self._ledger.look_up([each.key.of for each in asked])
-        except BaseException:
-            self._unexamined = asked
-            raise
+    def _answer(self, answered: Sequence[tuple[Activity, Row]]) -> None:
+        """A recorded result again: to the engine, or to the run in hand."""
         said: list[tuple[Sequence[Item], Outgoing]] = []
-        for activity, rows in zip(asked, found, strict=True):
-            if activity.item.partition.is_lost:
-                continue
-            running = self._in_flight.get(activity.key)
-            if running is not None:
-                running.joined.append(activity)
-                continue
-            match decide(activity.question(), rows, self._me):
-                case Answer(row):
-                    self._metrics.answered()
-                    said.append(([activity.item], outbound.answer(activity, row)))
-                case Defer(seconds):
-                    self._defer(activity, seconds)
-                case Call(over):
-                    activity.over, activity.resolution = over, None
-                    self._room.add(activity)
-                case Unknown(over, resolution):
-                    activity.over, activity.resolution = over, resolution
-                    self._queue_unknown(activity)
+        for activity, row in answered:
+            if activity.run is None:
+                said.append(([activity.item], outbound.answer(activity, row)))
+            else:
+                self._runs.settle(activity.run, outbound.recorded(activity, row))
         self._delivery.send(said)
 
-    def _defer(self, activity: Activity, seconds: float) -> None:
-        self._metrics.deferred()
-        self._deferrals += 1
-        entry = (self._clock.monotonic() + seconds + 0.01, self._deferrals, activity)
-        heapq.heappush(self._deferred, entry)
-
-    def _queue_unknown(self, activity: Activity) -> None:
-        """A claim that was taken over several times may be what kills us: such are called one at a time."""
-        if activity.over is not None and activity.over.takeovers >= SUSPECT_TAKEOVERS:
-            self._suspects.append(activity)
-        else:
-            self._room.add(activity)
+    def _tell(self, told: Sequence[Told]) -> None:
+        """Results that are recorded, to all who asked for them."""
+        said: list[tuple[Sequence[Item], Outgoing]] = []
+        for activities, finished in told:
+            items: list[Item] = []
+            for activity in activities:
+                if activity.run is None:
+                    items.append(activity.item)
+                else:
+                    self._runs.settle(activity.run, finished.result)
+            if items:
+                said.append((items, outbound.result(finished.activity, finished.settlement.result)))
+        self._delivery.send(said)
 
     # ---- the commit ------------------------------------------------------------------------------------------
 
     async def _commit(self, is_last: bool = False) -> None:
-        """Results, claims and offsets in one commit; then send what was settled and call what was claimed."""
+        """Results, claims, ends and offsets in one commit; then tell what was settled and call what was claimed."""
         moves = self._partitions.moves(is_last=is_last)
-        finished = list(self._finished)
-        starting = self._startable()
-        claims = [_claim(each) for each in starting]
-        group = Group([move for _, move in moves], [each.settlement for each in finished], claims)
+        finished, ended = list(self._attempts.finished), list(self._runs.ends)
+        starting = [] if self._is_draining else self._attempts.startable()
+        group = Group(
+            [move for _, move in moves],
+            [each.settlement for each in finished],
+            [new_claim(each) for each in starting],
+            [each.end for each in ended],
+        )
         if not group:
             return
         asked_at = self._clock.monotonic()
         try:
             committed = await self._store(group)
         except BaseException:
-            for activity in starting:
-                del self._in_flight[activity.key]
-                self._room.release(activity)
+            self._attempts.not_claimed(starting)
             raise
         self._pause_seconds = 0.0
         stored(moves)
         if moves:
             self.source.position({move.at: move.next_offset for _, move in moves})
-        del self._finished[: len(finished)]
-        settled = [self._settled(*each) for each in zip(finished, committed.settled, strict=True)]
-        self._delivery.send([each for each in settled if each is not None])
-        calls = [
-            self._claimed(each, is_ours, asked_at)
-            for each, is_ours in zip(starting, committed.claimed, strict=True)
-        ]
+        del self._attempts.finished[: len(finished)]
+        settled = [self._attempts.settled(*each) for each in zip(finished, committed.settled, strict=True)]
+        self._tell([each for each in settled if each is not None])
+        self._runs.finish(ended, committed.ended)
+        calls: list[Coroutine[object, object, None]] = []
+        for activity, is_ours in zip(starting, committed.claimed, strict=True):
+            follows = self._attempts.claimed(activity, is_ours, asked_at)
+            if isinstance(follows, Told):
+                self._tell([follows])
+            elif follows is not None:
+                calls.append(follows)
         self._metrics.claimed(sum(is_ours is True for is_ours in committed.claimed))
-        await self._concurrency.begin([call for call in calls if call is not None])
+        await self._concurrency.begin(calls)
 
     async def _store(self, group: Group) -> Committed:
         """Commit; a row that the database will not take is found by committing the claims one by one."""
@@ -341,7 +283,7 @@ class ExecutorLoop:
             return await self._ledger.commit(group)
         except DataRejected as fault:
             log.error("claims_rejected", error=str(fault))
-        committed = await self._ledger.commit(Group(group.moves, group.settlements, []))
+        committed = await self._ledger.commit(Group(group.moves, group.settlements, [], group.ends))
         claimed: list[bool | None] = []
         for claim in group.claims:
             try:
@@ -349,56 +291,7 @@ class ExecutorLoop:
             except DataRejected as fault:
                 log.error("claim_rejected", execution=claim.of.execution_id, error=str(fault))
                 claimed.append(None)
-        return Committed(committed.settled, claimed)
-
-    def _startable(self) -> list[Activity]:
-        """Those that may start now, each attempt once; from here on they are in flight."""
-        if self._is_draining:
-            return []
-        starting: list[Activity] = []
-        for activity in [*self._next_suspect(), *self._room.take()]:
-            running = self._in_flight.get(activity.key)
-            if running is None:
-                self._in_flight[activity.key] = _InFlight(activity)
-                starting.append(activity)
-            else:
-                running.joined.append(activity)
-                self._room.release(activity)
-        return starting
-
-    def _next_suspect(self) -> list[Activity]:
-        while self._suspects and self._suspect_called not in self._in_flight:
-            suspect = self._suspects.popleft()
-            if not suspect.item.partition.is_lost:
-                self._suspect_called = suspect.key
-                self._room.start(suspect)
-                return [suspect]
-        return []
-
-    def _settled(self, each: Finished, is_ours: bool) -> tuple[Sequence[Item], Outgoing] | None:
-        """What to say of a result that is recorded; None if another one is."""
-        flight = self._in_flight.pop(each.activity.key)
-        together = [flight.activity, *flight.joined]
-        if is_ours:
-            items = [activity.item for activity in together]
-            return items, outbound.result(each.activity, each.settlement.result)
-        self._metrics.late(each.activity.asked.action)
-        self._unexamined += together
-        return None
-
-    def _claimed(
-        self, activity: Activity, is_ours: bool | None, asked_at: float
-    ) -> Coroutine[object, object, None] | None:
-        if is_ours:
-            return self._call(activity, asked_at)
-        self._room.release(activity)
-        if is_ours is None:
-            del self._in_flight[activity.key]
-            refused = self._caller.refuse(activity).settlement
-            self._delivery.send([([activity.item], outbound.result(activity, refused.result))])
-            return None
-        self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
-        return None
+        return Committed(committed.settled, claimed, committed.ended)
 
     async def _store_last_offsets(self) -> None:
         try:
@@ -406,32 +299,6 @@ class ExecutorLoop:
         except (Fenced, TransientError) as fault:
             log.warning("stopped_with_unstored", error=str(fault))
 
-    async def _call(self, activity: Activity, asked_at: float) -> None:
-        """Run one claimed attempt, and leave its result to be settled.
-
-        A process that stood still since it asked for the claim may have lost it: it does not call, and asks anew.
-        """
-        if self._clock.monotonic() - asked_at > limits.CLAIM_BEGIN_SECONDS:
-            log.warning(
-                "claim_is_old", execution=activity.asked.execution_id, activity=activity.asked.activity_id
-            )
-            self._room.release(activity)
-            self._unexamined += [activity, *self._in_flight.pop(activity.key).joined]
-            return
-        self._finished.append(await self._caller.call(activity))
-        self._room.release(activity)
-
 
 def _ignore(_: bool) -> None:
     """Nobody wants to know."""
-
-
-def _is_lost(activity: Activity) -> bool:
-    return activity.item.partition.is_lost
-
-
-def _claim(activity: Activity) -> NewClaim:
-    seconds = (
-        min(activity.asked.timeout_seconds, limits.ACTIVITY_TIMEOUT_SECONDS_MAX) + limits.CLAIM_MARGIN_SECONDS
-    )
-    return NewClaim(activity.key.of, activity.key.attempt, seconds, activity.resolution, activity.over)

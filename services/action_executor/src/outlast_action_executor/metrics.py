@@ -36,6 +36,7 @@ class ExecutorMetrics:
         self._successes = {name: ends.labels(name, "success") for name in names}
         self._ends, self._unknown, self._late = ends, unknown, late
         self._names = actions
+        self.inline = InlineMetrics(registry)
         self._alarms = Counter("outlast_executor_partition_alarms", "What an operator must look at",
                                ["kind"], registry=registry)  # fmt: skip
         self._running = 0
@@ -105,3 +106,51 @@ class ExecutorMetrics:
 
     def _label(self, action: str) -> str:
         return action if action in self._names else OTHER
+
+
+class InlineMetrics:
+    """What becomes of inline runs."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        started = Counter("outlast_inline_runs_started", "Inline runs begun: first, or again after they were cut off",
+                          ["which"], registry=registry)  # fmt: skip
+        self._started = {False: started.labels("first"), True: started.labels("again")}
+        self._finished = Counter("outlast_inline_runs_finished", "Inline runs that ended, by status", ["status"],
+                                 registry=registry)  # fmt: skip
+        self._seconds = Tally("outlast_inline_run_seconds", "From an inline run's start message to its end", "mode",
+                              SECONDS, registry).of("inline")  # fmt: skip
+        self._in_hand = Gauge(
+            "outlast_inline_runs_in_hand", "Inline runs in this process now", registry=registry
+        )
+        self._answered = Counter("outlast_inline_runs_answered", "Starts answered from the ledger: ended runs",
+                                 registry=registry)  # fmt: skip
+        self._ignored = Counter("outlast_inline_cancels_ignored", "Cancellations of runs that are not in hand here",
+                                registry=registry)  # fmt: skip
+        self._buried = Counter(
+            "outlast_inline_dead_letters", "Starts that could not be decided over", registry=registry
+        )
+
+    def started(self, *, is_again: bool) -> None:
+        """A run begins."""
+        self._started[is_again].inc()
+
+    def finished(self, status: str, seconds: float) -> None:
+        """A run has ended."""
+        self._finished.labels(status).inc()
+        self._seconds.observe(max(seconds, 0.0))
+
+    def in_hand(self, count: int) -> None:
+        """So many are in hand."""
+        self._in_hand.set(count)
+
+    def answered(self) -> None:
+        """A start was answered from the ledger."""
+        self._answered.inc()
+
+    def cancel_ignored(self) -> None:
+        """A cancellation found no run."""
+        self._ignored.inc()
+
+    def buried(self) -> None:
+        """A start went to the dead letters."""
+        self._buried.inc()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from outlast import limits
 from outlast.clock import Clock
-from outlast.contracts.topics import TopicPartition
+from outlast.contracts.topics import INLINE, TopicPartition
 from outlast.db.fence import Move, Owned
 from outlast.messaging.ports import Source
 from outlast_action_executor.core.offsets import Offsets
@@ -37,7 +37,8 @@ class Partitions:
 
     def gain(self, owned: Owned) -> None:
         """It is ours from now on."""
-        self._owned[owned.at] = Partition(owned.epoch, Offsets(owned.next_offset))
+        is_inline = owned.at.topic == INLINE
+        self._owned[owned.at] = Partition(owned.epoch, Offsets(owned.next_offset), is_inline)
 
     def lose(self, places: Collection[TopicPartition]) -> bool:
         """They are ours no more; whether any of them was."""
@@ -71,19 +72,34 @@ class Partitions:
         full: list[TopicPartition] = []
         roomy: list[TopicPartition] = []
         for at, partition in self._owned.items():
-            if not partition.is_paused and partition.offsets.in_hand_at_most <= limits.UNFINISHED_MAX:
+            if not partition.is_paused and _load(partition, partition.offsets.in_hand_at_most) <= 1:
                 continue
-            count = len(partition.offsets)
-            if not partition.is_paused and count > limits.UNFINISHED_MAX:
+            load = _load(partition, len(partition.offsets))
+            if not partition.is_paused and load > 1:
                 partition.is_paused = True
                 full.append(at)
-            elif partition.is_paused and count <= limits.UNFINISHED_MAX // 2:
+            elif partition.is_paused and load <= 0.5:
                 partition.is_paused = False
                 roomy.append(at)
         if full:
             await source.pause(full)
         if roomy:
             await source.resume(roomy)
+
+
+def _load(partition: Partition, in_hand: int) -> float:
+    """How much of what a partition may have in hand it has: above 1 it is too much.
+
+    An inline run may take minutes, and those behind it go on meanwhile: they count until they have ended, and what
+    has ended behind it is a number.
+    """
+    if not partition.is_inline:
+        return in_hand / limits.UNFINISHED_MAX
+    return max(
+        in_hand / limits.INLINE_UNFINISHED_MAX,
+        partition.runs / limits.INLINE_RUNS_MAX,
+        partition.run_bytes / limits.INLINE_BYTES_MAX,
+    )
 
 
 def stored(moves: Sequence[tuple[Partition, Move]]) -> None:

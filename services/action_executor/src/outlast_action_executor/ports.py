@@ -1,15 +1,16 @@
 """What the loop needs besides the broker: the ledger, something that runs actions, and a way to run them beside it."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
 
+from outlast.clock import Clock
 from outlast.contracts.messages import ActionError, RunActivity
 from outlast.contracts.topics import Claim as PartitionClaim
 from outlast.db.fence import Move, Owned
-from outlast.messaging.ports import Received
+from outlast.messaging.ports import Received, Sink
 from outlast_action_executor.core.claim import Instance, Resolution, Row
 
 
@@ -43,17 +44,36 @@ class Settlement(NamedTuple):
     is_success: bool
 
 
+class RunEnd(NamedTuple):
+    """How an inline run ended, for whoever sends its start again."""
+
+    execution_id: str
+    finished: bytes
+    """The `finished` message, without the payload."""
+    outcome: bytes | None = None
+    """Of a shadowed run: what the engine compares its double with."""
+
+
+class KnownRun(NamedTuple):
+    """What the ledger has of an inline run that was begun before."""
+
+    end: RunEnd | None
+    tried: Collection[tuple[str, int]]
+    """Activities and attempts that were claimed."""
+
+
 @dataclass(slots=True)
 class Group:
-    """What one commit holds: offsets under their fences, results, claims."""
+    """What one commit holds: offsets under their fences, results, claims, ends of inline runs."""
 
     moves: list[Move] = field(default_factory=list[Move])
     settlements: list[Settlement] = field(default_factory=list[Settlement])
     claims: list[NewClaim] = field(default_factory=list[NewClaim])
+    ends: list[RunEnd] = field(default_factory=list[RunEnd])
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.moves or self.settlements or self.claims)
+        return bool(self.moves or self.settlements or self.claims or self.ends)
 
 
 class Committed(NamedTuple):
@@ -62,6 +82,8 @@ class Committed(NamedTuple):
     settled: Sequence[bool]
     claimed: Sequence[bool | None]
     """None for a claim that the database will never take."""
+    ended: Sequence[RunEnd] = ()
+    """As they are recorded: the first end of a run stands."""
 
 
 class Ledger(Protocol):
@@ -77,6 +99,10 @@ class Ledger(Protocol):
 
     async def look_up(self, operations: Sequence[Operation]) -> Sequence[Sequence[Row]]:
         """The attempts recorded of each operation, in the order asked."""
+        ...
+
+    async def look_up_runs(self, execution_ids: Sequence[str]) -> Mapping[str, KnownRun]:
+        """What is recorded of these inline runs; those that were never begun are absent."""
         ...
 
     async def commit(self, group: Group) -> Committed:
@@ -149,3 +175,14 @@ class Concurrency(Protocol):
     async def close(self) -> None:
         """End what still runs, without waiting for its result."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside of the loop."""
+
+    ledger: Ledger
+    sink: Sink
+    runner: Runner
+    concurrency: Concurrency
+    clock: Clock

@@ -15,7 +15,8 @@ left join instances i on i.ordinal = c.ordinal
 order by a.n, c.attempt;
 
 -- name: commit_group
--- Settle what is still claimed by this life ($1, $2), claim what nobody has claimed; how many of each it was.
+-- Settle what is still claimed by this life ($1, $2), claim what nobody has claimed, record ends of runs that have
+-- none; how many of each it was.
 with settled as (
     update claims c set result = s.result, succeeded = s.is_success, settled_at = now()
     from unnest($3::uuid[], $4::text[], $5::text[], $6::int[], $7::bytea[], $8::bool[])
@@ -32,8 +33,23 @@ with settled as (
     where exists (select from instances i where i.ordinal = $1 and i.incarnation = $2)
     on conflict do nothing
     returning 1
+), ended as (
+    insert into runs (execution_id, finished, outcome)
+    select e.execution_id, e.finished, e.outcome
+    from unnest($15::uuid[], $16::bytea[], $17::bytea[]) as e (execution_id, finished, outcome)
+    on conflict do nothing
+    returning 1
 )
-select (select count(*) from settled) as settled, (select count(*) from claimed) as claimed, now() as at;
+select (select count(*) from settled) as settled, (select count(*) from claimed) as claimed,
+       (select count(*) from ended) as ended, now() as at;
+
+-- name: look_up_runs
+-- What is recorded of these inline runs: the end, or else the attempts that were claimed.
+select a.execution_id, r.finished, r.outcome, c.activity_id, c.attempt
+from unnest($1::uuid[]) as a (execution_id)
+left join runs r using (execution_id)
+left join claims c on c.execution_id = a.execution_id and r.execution_id is null
+where r.execution_id is not null or c.execution_id is not null;
 
 -- name: settled_at
 -- Which of these attempts this life settled at that very instant.

@@ -1,10 +1,10 @@
-"""The ledger in Postgres. A group of results and claims is one statement: one round trip and one fsync.
+"""The ledger in Postgres. A group of results, claims and ends is one statement: one round trip and one fsync.
 
 Offsets and take-overs, which are rare, come before it in the same transaction. What the statement did not settle or
 did not insert shows in its counts, and only then is it asked which.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from outlast.db.pool import classified, connect_pool, transaction
 from outlast.db.queries import load_queries
 from outlast.errors import Fenced
 from outlast_action_executor.core.claim import Instance, Row
-from outlast_action_executor.ports import Committed, Group, NewClaim, Operation, Settlement
+from outlast_action_executor.ports import Committed, Group, KnownRun, NewClaim, Operation, RunEnd, Settlement
 
 SCHEMA = "executor"
 PLANNER = {
@@ -74,6 +74,19 @@ class PostgresLedger:
             found[n - 1].append(Row(attempt, claimant, takeovers, is_dead, remaining, result, succeeded))
         return found
 
+    async def look_up_runs(self, execution_ids: Sequence[str]) -> Mapping[str, KnownRun]:
+        """What is recorded of these inline runs; those that were never begun are absent."""
+        ends: dict[str, RunEnd] = {}
+        tried: dict[str, list[tuple[str, int]]] = {}
+        async with self._own_session() as connection:
+            rows = await connection.fetch(self._queries["look_up_runs"], execution_ids)
+        for execution_id, finished, outcome, activity_id, attempt in rows:
+            if finished is not None:
+                ends[str(execution_id)] = RunEnd(str(execution_id), finished, outcome)
+            else:
+                tried.setdefault(str(execution_id), []).append((activity_id, attempt))
+        return {each: KnownRun(ends.get(each), tried.get(each, ())) for each in {*ends, *tried}}
+
     async def commit(self, group: Group) -> Committed:
         """One synchronous commit. Fenced: nothing of it happened. TransientError: nobody knows. DataRejected."""
         overs = [claim for claim in group.claims if claim.over is not None]
@@ -109,19 +122,30 @@ class PostgresLedger:
         new = [claim for claim in group.claims if claim.over is None]
         settlements = [(*each.of, each.attempt, each.result, each.is_success) for each in group.settlements]
         claims = [(*each.of, each.attempt, each.seconds, each.resolution) for each in new]
-        if settlements or claims:
+        ended = group.ends
+        if settlements or claims or ended:
             count = await connection.fetchrow(
-                self._queries["commit_group"], *self._me, *_columns(settlements, 6), *_columns(claims, 6)
+                self._queries["commit_group"],
+                *self._me,
+                *_columns(settlements, 6),
+                *_columns(claims, 6),
+                *_columns(ended, 3),
             )
             settled = await self._which(
                 connection, "settled_at", group.settlements, count["settled"], count["at"]
             )
             claimed = iter(await self._which(connection, "claimed_at", new, count["claimed"], count["at"]))
+            if count["ended"] != len(ended):
+                ended = await self._recorded_ends(connection, ended)
         else:
             settled, claimed = [], iter([])
-        return Committed(
-            settled, [next(claimed) if each.over is None else each in taken for each in group.claims]
-        )
+        of_claims = [next(claimed) if each.over is None else each in taken for each in group.claims]
+        return Committed(settled, of_claims, ended)
+
+    async def _recorded_ends(self, connection: Any, ends: Sequence[RunEnd]) -> list[RunEnd]:
+        """Some of these runs had ended before, as another process saw them."""
+        rows = await connection.fetch(self._queries["look_up_runs"], [each.execution_id for each in ends])
+        return [RunEnd(str(execution_id), finished, outcome) for execution_id, finished, outcome, *_ in rows]
 
     async def _which(
         self,
