@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from outlast.clock import SystemClock
-from outlast.contracts.topics import ACTION_CLASSES, CATALOGUE, activities
+from outlast.contracts.topics import ACTION_CLASSES, CATALOGUE, INLINE, activities
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.partitioning import ensure_weekly_partitions, keep_weeks
 from outlast.errors import TransientError
@@ -19,9 +19,11 @@ from outlast.runtime.service import App, Stop
 from outlast_action_executor.catalogue import catalogue_messages
 from outlast_action_executor.concurrency import Tasks
 from outlast_action_executor.guard import Guard, take_apart
-from outlast_action_executor.loop import LOOP, ExecutorLoop, Ports
+from outlast_action_executor.loop import LOOP, ExecutorLoop
+from outlast_action_executor.mail import SmtpMailer
 from outlast_action_executor.metrics import ExecutorMetrics
 from outlast_action_executor.platform import PlatformFindings
+from outlast_action_executor.ports import Ports
 from outlast_action_executor.registry import Registry, load_registry
 from outlast_action_executor.runner import ActionRunner
 from outlast_action_executor.settings import Settings
@@ -46,14 +48,18 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     instance = f"action_executor-{me.ordinal}"
 
     tls = await asyncio.to_thread(ssl.create_default_context)
-    web = Web(Guard(settings.egress_allow), tls=tls)
+    guard = Guard(settings.egress_allow)
+    web = Web(guard, tls=tls)
+    mailer = None
+    if settings.relay is not None and settings.senders is not None:
+        mailer = SmtpMailer(settings.relay, settings.senders, guard, tls=tls)
     platform = take_apart(settings.platform_url)
     inside = Web(Guard([f"{platform.host}:{platform.port}"]))
     findings = PlatformFindings(settings.platform_url, settings.service_token, inside)
 
     sink = KafkaSink(settings.loop.kafka, instance)
     concurrency = Tasks()
-    runner = ActionRunner(registry, web, findings, clock)
+    runner = ActionRunner(registry, web, findings, clock, mailer)
     metrics = ExecutorMetrics(registry.names)
     loop = ExecutorLoop(me, Ports(ledger, sink, runner, concurrency, clock), metrics)
     loop.attach(
@@ -61,7 +67,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
             settings.loop.kafka,
             "outlast.action_executor",
             instance,
-            [activities(name) for name in ACTION_CLASSES],
+            [*(activities(name) for name in ACTION_CLASSES), INLINE],
             loop,
             client_id=instance,
             alarm=metrics.alarm,
@@ -94,6 +100,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
 
 async def _make_weeks(pool: asyncpg.Pool, clock: SystemClock) -> None:
     """The ledger's tables of this and the coming weeks, with room for a result beside each claim."""
+    await ensure_weekly_partitions(pool, SCHEMA, "runs", clock.now())
     for name in await ensure_weekly_partitions(pool, SCHEMA, "claims", clock.now()):
         await pool.execute(f'alter table "{SCHEMA}"."{name}" set (fillfactor = 60)')
 
