@@ -19,6 +19,7 @@ BUILT_IN = {
     "http_request": "notify",
     "send_webhook": "notify",
     "send_email": "notify",
+    "send_slack_message": "notify",
     "change_finding_severity": "finding",
     "change_finding_status": "finding",
     "assign_finding": "finding",

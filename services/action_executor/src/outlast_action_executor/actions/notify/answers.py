@@ -14,6 +14,8 @@ RETRYABLE = frozenset((408, 425, 429))
 RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 _BODY_BYTES_MAX = OUTPUT_BYTES_MAX // 2
 """Of a body in an output: JSON text may double by escaping."""
+_SECRET_PART_CHARACTERS_MIN = 20
+"""A part of a URL's path that is so long names nothing that people named: webhooks have their credential there."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -85,6 +87,7 @@ def _excerpt(request: HttpRequest, response: HttpResponse) -> str:
 
 def _secrets(headers: Mapping[str, str], url: str) -> list[str]:
     words = [word for value in headers.values() for word in (value, *value.split()) if len(word) >= 8]
-    query = url.partition("?")[2]
+    path, _, query = url.partition("?")
+    words += [part for part in path.split("/")[3:] if len(part) >= _SECRET_PART_CHARACTERS_MIN]
     words += [part.partition("=")[2] for part in query.split("&") if len(part.partition("=")[2]) >= 8]
     return sorted(words, key=len, reverse=True)

@@ -1,6 +1,6 @@
 """`http_request`: any request to any public endpoint."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     follow_redirects: bool = False
 
 
-def destination(config: Config) -> str | None:
+class Addressed(Protocol):
+    """A config that has a URL."""
+
+    @property
+    def url(self) -> str:
+        """Where its request goes."""
+        ...
+
+
+def destination(config: Addressed) -> str | None:
     """Host and port of the URL, for the cap on calls to one destination."""
     try:
         target = take_apart(config.url)
