@@ -144,6 +144,16 @@ CATCH_UP_SECONDS_MAX = 7 * 24 * 3600
 """How far back a schedule may make up for what it missed."""
 JITTER_SECONDS_MAX = 3600
 """How late a schedule may fire on purpose."""
+CRON_FIRED_MAX = 500
+"""Firings of schedules that one turn says."""
+CRON_FIRED_OF_ONE_MAX = 100
+"""Of one schedule, which makes up for what it missed."""
+CRON_SKIPPED_COUNTED_MAX = 1_000
+"""Missed times of one schedule that are counted one by one; beyond, the count is at least that."""
+CRON_SETTLED_MAX = 500
+"""Runbooks whose schedules are compared with their rows in one turn."""
+CRON_REPEATED_SECONDS = 24 * 3600
+"""How far back firings are said again when the broker's data was lost."""
 GATE_ROW_ENTRIES_MAX = 64
 """Firings in one row of the gate's tables: what a change writes."""
 GATE_ANSWERS_MAX = 1_000
@@ -152,3 +162,9 @@ GATE_ASKED_AGAIN_SECONDS = 60
 """How long after a firing passed its window the matcher may still ask for it again."""
 GATE_SHELVES_SWEPT = 2
 """Keys of a runbook that the gate looks at for each of its asks, to forget what is old."""
+SHADOW_OUTCOME_SECONDS_MAX = 24 * 3600
+"""How long a shadow run waits for what its inline run did; then it is incomparable."""
+SHADOW_DIFFERENCES_MAX = 50
+"""Differences of one shadow run that are kept."""
+DIFFERENCE_EXCERPT_CHARACTERS_MAX = 500
+"""Of each side of a difference."""
