@@ -135,6 +135,16 @@ async def test_a_message_that_may_have_been_posted_is_posted_again_only_where_th
     assert len(slack.posted) == 2
 
 
+async def test_a_kept_connection_that_ends_does_not_post_a_message_twice(
+    web: Web, slack: SlackServer
+) -> None:
+    config = {"url": slack.webhook, "text": "x"}
+    assert (await post(web, config)).error is None
+    slack.answers.append(("drop",))
+    assert said(await post(web, config, on_unknown="fail")) == ("outcome_unknown", False)
+    assert (len(slack.posted), slack.connections) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("config", "code"),
     [

@@ -70,29 +70,32 @@ class ActionRunner:
         registered = self._registry.get(activity.action)
         assert registered is not None, "planned from the same registry"
         seconds = min(activity.timeout_seconds, limits.ACTIVITY_TIMEOUT_SECONDS_MAX)
+        may_repeat = plan.is_idempotent or activity.on_unknown == "retry"
         resolved = "" if resolution is None else str(Resolution.RETRY)
         try:
             with self._deadlines.within(seconds):
-                call = self._call(activity, seconds, traceparent)
+                call = self._call(activity, seconds, traceparent, may_repeat=may_repeat)
                 if resolution is Resolution.LOOK_UP:
                     found = await _look_up(registered, plan.config, call)
                     if found is not None:
                         return _succeeded(found, str(Resolution.LOOK_UP))
-                    if not (plan.is_idempotent or activity.on_unknown == "retry"):
+                    if not may_repeat:
                         return Ran(error=UNKNOWN, resolved=str(Resolution.FAIL))
                 assert registered.type.run is not None, "planned"
                 return _succeeded(await registered.type.run(plan.config, call), resolved)
         except ActionFailed as failure:
-            if failure.is_unknown and not (plan.is_idempotent or activity.on_unknown == "retry"):
+            if failure.is_unknown and not may_repeat:
                 return _unknown(failure.message)
             return Ran(error=_error(failure), resolved=resolved)
         except TimeoutError:
             message = f"no answer within {seconds:g} s"
-            if not (plan.is_idempotent or activity.on_unknown == "retry"):
+            if not may_repeat:
                 return _unknown(message)
             return Ran(error=ActionError(code="timeout", message=message, retryable=True), resolved=resolved)
 
-    def _call(self, activity: RunActivity, seconds: float, traceparent: str) -> ActivityCall:
+    def _call(
+        self, activity: RunActivity, seconds: float, traceparent: str, *, may_repeat: bool
+    ) -> ActivityCall:
         began_at = self._clock.now()
         return ActivityCall(
             execution_id=activity.execution_id,
@@ -107,6 +110,7 @@ class ActionRunner:
             outside=self._outside,
             findings=self._findings,
             mailer=self._mailer,
+            may_repeat=may_repeat,
             chain=activity.chain,
             traceparent=traceparent,
         )

@@ -110,7 +110,7 @@ class Web:
     async def _exchange(self, target: Target, request: HttpRequest) -> Answer:
         data = write_request(request.method, target.path, target.authority, request.headers, request.body)
         is_head = request.method == "HEAD"
-        connection = self._take_idle(target)
+        connection = self._take_idle(target) if request.may_repeat else None
         try:
             if connection is not None:
                 try:

@@ -26,6 +26,8 @@ class ActivityCall(msgspec.Struct, frozen=True, kw_only=True):
     outside: Outside
     findings: Findings
     mailer: Mailer
+    may_repeat: bool = True
+    """False where the action is not idempotent and the runbook says `on_unknown: fail`."""
     chain: tuple[str, ...] = ()
     traceparent: str = ""
 

@@ -16,6 +16,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     follow_redirects: bool = False
     """At most a few hops, each of them guarded; credentials do not travel to another origin."""
+    may_repeat: bool = True
+    """False: it goes on a connection of its own, and never twice, not even where a kept one was just being closed."""
 
 
 class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):

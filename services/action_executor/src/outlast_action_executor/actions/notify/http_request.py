@@ -69,6 +69,7 @@ async def run(config: Config, call: ActivityCall) -> ActionOutcome:
         headers=headers,
         body=body,
         follow_redirects=config.follow_redirects,
+        may_repeat=call.may_repeat,
     )
     response = await call.outside.request(request)
     if not is_accepted(response.status, config.accepted_status_codes):

@@ -56,7 +56,13 @@ async def run(config: Config, call: ActivityCall) -> ActionOutcome:
     if config.blocks:
         message["blocks"] = config.blocks
     headers = {**marked(call), "content-type": "application/json; charset=utf-8"}
-    request = HttpRequest(method="POST", url=config.url, headers=headers, body=msgspec.json.encode(message))
+    request = HttpRequest(
+        method="POST",
+        url=config.url,
+        headers=headers,
+        body=msgspec.json.encode(message),
+        may_repeat=call.may_repeat,
+    )
     response = await call.outside.request(request)
     refusal = _refusal(response, call)
     if refusal is not None:
