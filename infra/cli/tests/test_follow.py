@@ -1,7 +1,7 @@
 """Following runs: what changed is told once, and little is asked for."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -139,6 +139,13 @@ def test_a_run_is_paired_with_its_event_whichever_is_seen_first() -> None:
 # ---- one run
 
 
+GOING: dict[str, Any] = {
+    "id": "r-1", "mode": "workflow", "status": "running", "started_at": "2026-01-02T03:04:05Z", "finished_at": None,
+    "steps": [], "reason": "", "detail": "", "ended_by": "", "is_degraded": False, "comparison": None,
+}  # fmt: skip
+END = "2026-01-02T03:04:09Z"
+
+
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Result]:
     """`outlast run watch ID` over these events, two a page."""
@@ -148,13 +155,18 @@ def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., Resul
     monkeypatch.setattr("time.sleep", lambda _: None)
     real = httpx.Client
 
-    def run(events: list[tuple[str, dict[str, Any]]], *options: str) -> Result:
+    def run(
+        events: list[tuple[str, dict[str, Any]]], *options: str, records: Sequence[dict[str, Any]] = ()
+    ) -> Result:
+        left = [GOING | record for record in records] or [GOING]
         lines = [
             {"seq": seq, "type": f"{kind}.v1", "at": "2026-01-02T03:04:05Z", "data": data}
             for seq, (kind, data) in enumerate(events, 1)
         ]
 
         def answer(request: httpx.Request) -> httpx.Response:
+            if not request.url.path.endswith("/history"):
+                return httpx.Response(200, json=left.pop(0) if len(left) > 1 else left[0])
             after = int(request.url.params["after"])
             return httpx.Response(200, json={"items": lines[after : after + 2], "next": None})
 
@@ -214,3 +226,40 @@ def test_with_json_each_line_is_an_event(watch: Callable[..., Result]) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, len(STORY) + 2))
     assert {line["run"] for line in lines} == {"r-1"}
+
+
+def test_a_run_in_the_queue_is_told_by_its_record_until_its_history_begins(
+    watch: Callable[..., Result],
+) -> None:
+    queued = {"status": "queued", "reason": "slot_taken", "started_at": None}
+    withheld = queued | {"status": "skipped", "reason": "queue_age", "finished_at": END}
+    never_began = watch([], records=[queued, queued, withheld])
+    assert never_began.exit_code == 0
+    assert [line.split()[-2:] for line in never_began.stdout.splitlines()] == [
+        ["queued", "slot_taken"], ["skipped", "queue_age"],
+    ]  # fmt: skip
+    ended = {"status": "failed", "finished_at": END}
+    began = watch([*STORY, ("workflow_failed", {"error": {"code": "x"}})], records=[queued, {}, ended])
+    assert began.exit_code == 1
+    assert began.stdout.count("queued") == 1
+    assert "http_request, attempt 2" in began.stdout
+
+
+@pytest.mark.parametrize(("status", "code"), [("success", 0), ("partial", 1), ("cancelled", 1)])
+def test_a_run_without_a_history_of_its_own_is_followed_by_its_record(
+    watch: Callable[..., Result], status: str, code: int
+) -> None:
+    inline = {"mode": "inline", "is_degraded": True}
+    double = [("workflow_completed", {"status": "success"})]  # not the run's: it says nothing of its end
+    for mode, events in (("inline", []), ("shadow", double)):
+        made = inline | {"mode": mode}
+        done = watch(events, records=[made, made, made | {"status": status, "finished_at": END}])
+        assert done.exit_code == code, done.output
+        assert [line.split()[3] for line in done.stdout.splitlines()] == ["running", status]
+    lines = watch([], "--json", records=[inline | {"status": status, "finished_at": END}]).stdout.splitlines()
+    assert [json.loads(line)["data"]["status"] for line in lines] == [status]
+
+
+def test_a_durable_run_whose_history_was_dropped_ends_by_its_record(watch: Callable[..., Result]) -> None:
+    done = watch([], records=[{"status": "failed", "finished_at": END, "steps": [{"id": "a"}]}])
+    assert done.exit_code == 1

@@ -24,6 +24,11 @@ NEXT_STEPS = {
     502: "look at the platform's log: outlast status",
     503: "wait a moment and try again; what is away says: outlast status",
 }
+NEXT_STEPS_OF_CODES = {
+    "inactive": "switch it on: outlast runbook activate NAME",
+    "breaker_open": "close it: outlast runbook reset-breaker NAME --reason … [--run-suppressed | --let-go]",
+    "ended": "how it ended: outlast run show ID",
+}
 
 
 class Client:
@@ -164,7 +169,7 @@ def failure_of(answer: httpx.Response) -> Failure:
     status = answer.status_code
     return Failure(
         detail,
-        next_step=NEXT_STEPS.get(status, ""),
+        next_step=NEXT_STEPS_OF_CODES.get(code) or NEXT_STEPS.get(status, ""),
         status=2 if status in {400, 409, 412, 413, 415, 422} else 1,
         errors=errors,
         code=code,

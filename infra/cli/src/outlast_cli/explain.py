@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from outlast_cli import waits
+from outlast_cli import held, waits
 from outlast_cli.output import COLOURS, milliseconds, pretty, printable
 
 SHOWN_LINES_MAX = 40
@@ -19,6 +19,10 @@ def explain(run: dict[str, Any]) -> None:
         _step(run["id"], number, step)
     if not run["steps"]:
         click.echo("\nNo step has begun.")
+    for number, (name, text) in enumerate(held.comparison(run)):
+        if number == 0:
+            click.echo()
+        _line(name, printable(text))
     if run.get("error"):
         click.echo()
         _error("the run failed", run["error"])
@@ -38,8 +42,11 @@ def _heading(run: dict[str, Any]) -> None:
     subject = _subject(run.get("payload"))
     if subject:
         _line("about", subject)
+    for name, text in (*held.origin(run), *held.why(run)):
+        _line(name, printable(text))
     took = milliseconds(run.get("duration_ms"))
-    _line("started", f"{run.get('started_at') or '?'}{f', took {took}' if took else ''}")
+    if run.get("started_at") or not run.get("finished_at"):
+        _line("started", f"{run.get('started_at') or '?'}{f', took {took}' if took else ''}")
 
 
 def _subject(payload: Any) -> str:

@@ -20,7 +20,7 @@ PAGES_MAX = 10
 REMEMBERED_MAX = 10_000
 LOST_MAX = 20
 """Open runs in one round that no list has any more and that are asked for one by one."""
-UNFINISHED = ("running", "waiting")
+UNFINISHED = ("queued", "running", "waiting")
 
 
 class Patience:
@@ -52,7 +52,7 @@ class Patience:
 class RunChanges:
     """What changed in a company's runs between two rounds.
 
-    A round costs one request, the newest runs, plus two while a run that is older than those is unfinished.
+    A round costs one request, the newest runs, plus three while a run that is older than those is unfinished.
     """
 
     def __init__(self, client: Client, runbook: str | None = None) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from outlast_cli.commands.breakers import reset_breaker, run_suppressed
 from outlast_cli.commands.dead_letters import dead_letters
 from outlast_cli.commands.events import events
 from outlast_cli.commands.identities import identity
@@ -15,6 +16,7 @@ from outlast_cli.commands.signals import signal
 from outlast_cli.commands.system import completions, doctor, down, up
 from outlast_cli.commands.system import status as status_command
 from outlast_cli.commands.tail import tail
+from outlast_cli.commands.trigger import trigger
 from outlast_cli.commands.watch import watch
 from outlast_cli.context import Session
 
@@ -51,6 +53,7 @@ for command in (
     completions,
     import_command,
     runbook,
+    trigger,
     run,
     signal,
     events,
@@ -58,6 +61,8 @@ for command in (
     identity,
 ):
     outlast.add_command(command)
+runbook.add_command(reset_breaker)
+runbook.add_command(run_suppressed)
 run.add_command(watch)
 events.add_command(tail)
 outlast.add_command(producer)

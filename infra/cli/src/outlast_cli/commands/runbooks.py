@@ -1,5 +1,6 @@
 """`outlast runbook`: plan, apply, list, show, export, switch, delete."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Any
 import click
 import yaml
 
+from outlast_cli import held
 from outlast_cli.client import Client
 from outlast_cli.context import Session, as_json, pass_session
 from outlast_cli.failures import Failure, refuse
-from outlast_cli.output import ago, coloured, console, print_json, print_table
+from outlast_cli.output import ago, coloured, console, print_json, print_table, printable
 
 SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 KINDS = {"yaml": "application/yaml", "json": "application/json"}
@@ -96,7 +98,7 @@ def list_(session: Session, is_json: bool) -> None:
         return
     rows = [
         (
-            item["id"], item["name"], f"v{item['version']}", "active" if item["is_active"] else "inactive",
+            item["id"], item["name"], f"v{item['version']}", state(item),
             ago(item["saved_at"]), item["author"]["name"],
         )
         for item in items
@@ -113,7 +115,7 @@ def list_(session: Session, is_json: bool) -> None:
 @as_json
 @pass_session
 def show(session: Session, name: str, version: int | None, is_json: bool) -> None:
-    """One runbook: its state and its document."""
+    """One runbook: its state, its breaker, what holds it back, and its document."""
     client = session.client()
     body = client.get(f"/runbooks/{name}" if version is None else f"/runbooks/{name}/versions/{version}")
     if is_json:
@@ -122,8 +124,10 @@ def show(session: Session, name: str, version: int | None, is_json: bool) -> Non
     saved = ago(body.get("saved_at") or body["created_at"])
     line = f"{name} v{body['version']} saved {saved} by {body['author']['name']}"
     if "is_active" in body:
-        line += f" · {'active' if body['is_active'] else 'inactive'}"
+        line += f" · {state(body)}"
     click.secho(line, bold=True)
+    for word, text in (*held.breaker(body), *held.guardrails(body["document"])):
+        click.echo(f"   {click.style(f'{word:<12}', dim=True)} {printable(text)}")
     click.echo(body["source"].rstrip())
     if body.get("diff"):
         click.secho("\nwhat this version changed", bold=True)
@@ -179,6 +183,13 @@ def delete(session: Session, name: str, yes: bool) -> None:
     session.client().delete(f"/runbooks/{name}")
 
 
+def state(item: dict[str, Any]) -> str:
+    """active, inactive, or tripped: switched on, but its breaker is open."""
+    if item["is_active"]:
+        return "active"
+    return "tripped" if item.get("is_switched_on") else "inactive"
+
+
 def _switches(item: dict[str, Any], activate: bool | None) -> bool:
     wanted = item["will_be_active"] if activate is None else activate
     return wanted != item["is_active"]
@@ -191,7 +202,9 @@ def _switch(session: Session, names: Sequence[str], verb: str, is_json: bool) ->
         print_json({"items": items})
         return
     for item in items:
-        click.echo(f"{item['id']} is {'active' if item['is_active'] else 'inactive'} (v{item['version']})")
+        click.echo(f"{item['id']} is {state(item)} (v{item['version']})")
+        if state(item) == "tripped":
+            click.echo(f"   close its breaker: outlast runbook reset-breaker {item['id']} --reason …")
 
 
 def read_documents(paths: Iterable[str]) -> list[Document]:
@@ -268,7 +281,7 @@ def save(client: Client, document: Document, name: str, activate: bool | None) -
 
 
 def as_yaml(body: dict[str, Any]) -> str:
-    """The source if it was YAML (comments and order kept), else the document as YAML."""
+    """The source if it was YAML (comments and order kept), else what it says as YAML."""
     if body["source_format"] == "yaml":
         return body["source"].rstrip() + "\n"
-    return yaml.safe_dump(body["document"], sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(json.loads(body["source"]), sort_keys=False, allow_unicode=True, width=100)

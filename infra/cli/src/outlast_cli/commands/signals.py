@@ -144,7 +144,7 @@ def _deliveries(answer: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def read_payload(text: str) -> object:
+def read_payload(text: str, option: str = "--payload") -> object:
     """The JSON of an option: itself, @FILE, or - for standard input."""
     try:
         if text == "-":
@@ -154,10 +154,11 @@ def read_payload(text: str) -> object:
                 text = file.read()
         return json.loads(text)
     except OSError as fault:
-        refuse(f"cannot read {text[1:]}: {fault.strerror}", next_step="--payload JSON, @FILE, or -")
+        refuse(f"cannot read {text[1:]}: {fault.strerror}", next_step=f"{option} JSON, @FILE, or -")
     except (ValueError, RecursionError) as fault:
         refuse(
-            f"the payload is not JSON: {fault}", next_step="""a text is JSON in quotes: --payload '"yes"'"""
+            f"what {option} says is not JSON: {fault}",
+            next_step=f"""a text is JSON in quotes: {option} '"yes"'""",
         )
 
 

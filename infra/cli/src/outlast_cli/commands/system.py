@@ -34,6 +34,7 @@ def up(with_sample: bool) -> None:
     receiver = sample.choose_receiver(folder) if with_sample else ""
     if receiver:
         sample.allow_receiver(receiver)
+        sample.use_mail_receiver(receiver)
     running = _start(folder, tell)
     tell("it was running already" if running.was_running else "everything is ready")
     if with_sample:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from outlast_cli import held
 from outlast_cli.client import Client
 from outlast_cli.context import Session, as_json, pass_session
 from outlast_cli.failures import refuse
@@ -14,6 +15,8 @@ from outlast_cli.output import COLOURS, milliseconds, printable
 from outlast_cli.waits import in_short, remaining
 
 GOOD = {"success", "skipped"}
+ENDS = {"workflow_completed": "", "workflow_failed": "failed", "workflow_cancelled": "cancelled"}
+"""The events that end a history, and the status that they mean; "" if the event says it."""
 
 
 @click.command("watch")
@@ -30,7 +33,8 @@ def watch(session: Session, run_id: str | None, runbook: str | None, interval: f
 
     \b
     With ID the exit status says how the run came out: 0 success or skipped, 1 anything else.
-    --json prints one object a line: history events with ID, runs without.
+    --json prints one object a line: history events with ID (what has no history of its own: changes of its
+    status), runs without.
     """
     if run_id is None:
         _watch_all(session.client(), runbook, interval, is_json)
@@ -41,22 +45,70 @@ def watch(session: Session, run_id: str | None, runbook: str | None, interval: f
 
 
 def _watch_one(client: Client, run_id: str, interval: float, is_json: bool) -> int:
-    patience, teller, after = Patience(), Teller(), 0
+    """A durable run by its history; a run that has none of its own (queued, inline, shadow) by its record."""
+    follower = _Follower(client, run_id, is_json)
     while True:
-        page = patience.ask(lambda: client.get(f"/executions/{run_id}/history", after=after))  # noqa: B023 asked now
+        ended, is_more = follower.round()
+        if ended is not None:
+            return 0 if ended in GOOD else 1
+        if not is_more:
+            time.sleep(interval)
+
+
+class _Follower:
+    """What one run has come to since the last look."""
+
+    def __init__(self, client: Client, run_id: str, is_json: bool) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._is_json = is_json
+        self._patience, self._teller = Patience(), Teller()
+        self._after = 0
+        self._status = ""
+        self._is_durable: bool | None = None
+
+    def round(self) -> tuple[str | None, bool]:
+        """How the run ended, None while it goes on; and whether more can be asked for at once."""
+        ended: str | None = None
+        if not self._is_durable or not self._after:
+            run = self._patience.ask(lambda: self._client.get(f"/executions/{self._run_id}"))
+            if run is None:
+                return None, False
+            self._is_durable = run["mode"] == "workflow"
+            self._tell_record(run)
+            ended = run["status"] if run["finished_at"] else None
+        if not self._is_durable:
+            return ended, False
+        told, is_more = self._history()
+        return told or (None if self._after else ended), is_more
+
+    def _history(self) -> tuple[str | None, bool]:
+        path = f"/executions/{self._run_id}/history"
+        page = self._patience.ask(lambda: self._client.get(path, after=self._after))
         for event in page["items"] if page else ():
-            after = event["seq"]
-            if is_json:
-                click.echo(json.dumps({"run": run_id} | event, ensure_ascii=False))
-            elif line := teller.line(event):
+            self._after = event["seq"]
+            if self._is_json:
+                click.echo(json.dumps({"run": self._run_id} | event, ensure_ascii=False))
+            elif line := self._teller.line(event):
                 click.echo(line)
             kind = event["type"].partition(".")[0]
-            if kind in {"workflow_completed", "workflow_failed", "workflow_cancelled"}:
-                ends = {"workflow_failed": "failed", "workflow_cancelled": "cancelled"}
-                status = ends.get(kind) or event["data"].get("status", "success")
-                return 0 if status in GOOD else 1
-        if page is None or page["next"] is None:
-            time.sleep(interval)
+            if kind in ENDS:
+                return ENDS[kind] or event["data"].get("status", "success"), False
+        return None, page is not None and page["next"] is not None
+
+    def _tell_record(self, run: dict[str, Any]) -> None:
+        """The record's status where it is news, and where no history tells it."""
+        is_told_by_history = self._is_durable and run["started_at"] is not None
+        if run["status"] == self._status or is_told_by_history:
+            return
+        self._status = run["status"]
+        if self._is_json:
+            told = {name: run.get(name) for name in ("status", "reason", "detail", "mode", "finished_at")}
+            click.echo(json.dumps({"run": self._run_id, "type": "status", "data": told}, ensure_ascii=False))
+        else:
+            said = held.in_short(run)
+            at = _clock(run["finished_at"] or run["started_at"])
+            click.echo(f"{at:<8}  {'the run':<24} {_coloured(run['status'])}{f'  {said}' if said else ''}")
 
 
 def _watch_all(client: Client, runbook: str | None, interval: float, is_json: bool) -> None:
@@ -71,7 +123,7 @@ def _watch_all(client: Client, runbook: str | None, interval: float, is_json: bo
 def run_line(run: dict[str, Any]) -> str:
     """One run as it is now."""
     steps = ", ".join(f"{count} {status}" for status, count in sorted(run["steps"].items()))
-    parts = [steps, milliseconds(run["duration_ms"]), in_short(run.get("waits") or ())]
+    parts = [steps, milliseconds(run["duration_ms"]), in_short(run.get("waits") or ()), held.in_short(run)]
     at = _clock(run["finished_at"] or run["started_at"])
     said = " · ".join(part for part in parts if part)
     return f"{at}  {run['id']}  {run['runbook']}  {_coloured(run['status'])}  {said}".rstrip()
