@@ -1,6 +1,6 @@
 """One suite for the run records, in memory and in Postgres: every state, any order, nothing twice, fenced."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 
 from outlast import ids
+from outlast.contracts.control import ResetBreaker
 from outlast.contracts.messages import (
     Compared,
     EventReference,
@@ -32,7 +33,8 @@ from outlast.db.local import LocalFence
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
 from outlast.errors import DataRejected, Fenced
-from outlast_finalizer.core.outcome import latest_rows
+from outlast_finalizer.core.breaker import BreakerState, Key
+from outlast_finalizer.core.outcome import latest_rows, outcomes
 from outlast_finalizer.outbound import Ended
 from outlast_finalizer.store import LOOP, Changes, Committed, FinalizerStore, PostgresFinalizerStore
 
@@ -76,9 +78,12 @@ class Rows:
         self.offset += 1
         return committed
 
-    async def hear(self, *messages: LifecycleMessage) -> Committed:
+    async def hear(self, *messages: LifecycleMessage, resets: Sequence[ResetBreaker] = ()) -> Committed:
         compared = {each.execution_id: each for each in messages if isinstance(each, Compared)}
-        return await self.commit(Changes(latest_rows(messages), compared))
+        rows = latest_rows(messages)
+        return await self.commit(
+            Changes(rows, compared, outcomes=outcomes(messages, rows), resets=list(resets))
+        )
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -147,8 +152,8 @@ def withheld(number: int = 1, seq: int = 2, **more: object) -> Withheld:
     return Withheld(**common(number, 0, seq, **{**told, **more}))
 
 
-def started(number: int = 1, **more: object) -> Started:
-    return Started(**common(number, 1, 1, **{"payload": PAYLOAD, "at": AFTER, **more}))
+def started(number: int = 1, seq: int = 1, **more: object) -> Started:
+    return Started(**common(number, 1, seq, **{"payload": PAYLOAD, "at": AFTER, **more}))
 
 
 def waiting(number: int = 1, seq: int = 4, **more: object) -> Waiting:
@@ -278,3 +283,84 @@ async def test_a_row_that_the_database_refuses_leaves_nothing_of_its_batch(rows:
     with pytest.raises(DataRejected):
         await rows.hear(started(), withheld(2, detail="a\x00b"))
     assert await rows.look(execution()) is None
+
+
+# ---- breakers ----------------------------------------------------------------------------------------------------
+
+KEY = Key("acme", "r")
+
+
+def failed(number: int, generation: int = 0, **more: object) -> Finished:
+    return finished(number, status="failed", origin=Origin(generation=generation), **more)
+
+
+def reset_order(command_id: str = "c-1") -> ResetBreaker:
+    return ResetBreaker(
+        command_id=command_id, company_id="acme", runbook_id="r", by="ana", at=AT, lane=0, reason="fixed"
+    )
+
+
+async def fail(rows: Rows, *numbers: int, generation: int = 0) -> Mapping[Key, BreakerState]:
+    changed: dict[Key, BreakerState] = {}
+    for number in numbers:
+        changed |= (await rows.hear(failed(number, generation))).breakers
+    return changed
+
+
+async def test_the_tenth_failure_in_a_row_opens_the_breaker_and_no_other_does(rows: Rows) -> None:
+    assert not await fail(rows, *range(1, 10))
+    assert await fail(rows, 10) == {KEY: BreakerState(0, 10, AT)}
+    assert not await fail(rows, 11), "it is open"
+
+
+async def test_failures_of_one_batch_count_each(rows: Rows) -> None:
+    committed = await rows.hear(*[failed(number) for number in range(1, 13)])
+    assert committed.breakers == {KEY: BreakerState(0, 10, AT)}
+
+
+async def test_a_run_that_is_said_to_have_failed_again_counts_once(rows: Rows) -> None:
+    await fail(rows, *range(1, 10))
+    for _ in range(3):
+        assert not (await rows.hear(failed(9))).breakers
+        assert not (await rows.hear(started(9, seq=2), failed(9))).breakers
+    assert await fail(rows, 10)
+
+
+async def test_a_success_clears_the_count_also_within_a_batch(rows: Rows) -> None:
+    await fail(rows, *range(1, 10))
+    await rows.hear(finished(20))
+    await rows.hear(*[failed(number) for number in range(30, 39)], finished(39), failed(40))
+    assert not await fail(rows, *range(41, 49))
+    assert await fail(rows, 49)
+
+
+async def test_a_success_of_another_runbook_clears_nothing(rows: Rows) -> None:
+    await fail(rows, *range(1, 10))
+    await rows.hear(finished(20, runbook=RunbookReference(id="other", name="r", version=1, sha256="0")))
+    assert await fail(rows, 10)
+
+
+async def test_a_reset_closes_raises_the_generation_and_late_failures_do_not_count(rows: Rows) -> None:
+    await fail(rows, *range(1, 11))
+    committed = await rows.hear(resets=[reset_order()])
+    assert committed.breakers == {KEY: BreakerState(1, 0, None)}
+    assert not await fail(rows, *range(100, 130))
+    assert not await fail(rows, *range(200, 209), generation=1)
+    assert await fail(rows, 209, generation=1) == {KEY: BreakerState(1, 10, AT)}
+
+
+async def test_the_same_reset_again_changes_nothing(rows: Rows) -> None:
+    await rows.hear(resets=[reset_order(), reset_order()])
+    await fail(rows, *range(1, 11), generation=1)
+    assert not (await rows.hear(resets=[reset_order()])).breakers
+    assert (await rows.hear(resets=[reset_order("c-2")])).breakers == {KEY: BreakerState(2, 0, None)}
+
+
+async def test_nothing_is_counted_by_who_does_not_own_the_partition(rows: Rows) -> None:
+    zombie = Rows(rows.store, rows.fence, rows.look, rows.epoch, rows.offset)
+    await rows.own()
+    for number in range(1, 10):
+        await rows.hear(failed(number))
+    with pytest.raises(Fenced):
+        await zombie.hear(failed(10), resets=[reset_order()])
+    assert await fail(rows, 11) == {KEY: BreakerState(0, 10, AT)}

@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from outlast.contracts.control import ResetBreaker
 from outlast.contracts.messages import Compared
 from outlast.contracts.parts import Origin
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
+from outlast_finalizer.core.breaker import BreakerState, Key, Outcome, is_news, turned
 from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
 from outlast_finalizer.outbound import WORKFLOW, Ended
 from outlast_finalizer.store import Changes, Committed
@@ -44,6 +46,10 @@ class MemoryFinalizerStore:
         self._fence = fence
         self.runs: dict[str, RunRecord] = {}
         self.comparisons: dict[str, Compared] = {}
+        self.breakers: dict[Key, BreakerState] = {}
+        self.resets: set[str] = set()
+        self.published: list[tuple[Key, BreakerState]] = []
+        """What of the breakers goes to the outbox, in order."""
 
     async def commit(self, changes: Changes, moves: Sequence[Move]) -> Committed:
         """The changes or nothing, offsets first."""
@@ -54,11 +60,28 @@ class MemoryFinalizerStore:
             check_text(row.message.event.source, row.message.event.id, row.message.event.type)
             check_text(row.reason, row.detail, row.by)
         check_execution_ids(changes.compared)
+        for command in changes.resets:
+            check_text(command.command_id, command.company_id, command.runbook_id, command.by, command.reason)
         self._fence.apply(moves)
+        outcomes = [each for each in changes.outcomes if self._is_news(changes.rows, each.execution_id)]
         bare = [row.execution_id for row in changes.rows if self._upsert(row)]
         new = [each for each in changes.compared if each not in self.comparisons]
         self.comparisons.update({each: changes.compared[each] for each in new})
-        return Committed(bare, new)
+        return Committed(bare, new, self._count(outcomes, changes.resets))
+
+    def _is_news(self, rows: Sequence[RunRow], execution_id: str) -> bool:
+        present = self.runs.get(execution_id)
+        message = next(row.message for row in rows if row.execution_id == execution_id)
+        return present is None or (present.rank, present.seq) < (message.rank, message.seq)
+
+    def _count(self, outcomes: Sequence[Outcome], resets: Sequence[ResetBreaker]) -> dict[Key, BreakerState]:
+        fresh = {each.command_id: each for each in resets if each.command_id not in self.resets}
+        self.resets |= fresh.keys()
+        after = turned(self.breakers, outcomes, fresh.values())
+        published = {key: state for key, state in after.items() if is_news(self.breakers.get(key), state)}
+        self.breakers |= after
+        self.published += published.items()
+        return published
 
     def _upsert(self, row: RunRow) -> bool:
         """Whether its record has ended and has no payload."""

@@ -2,22 +2,26 @@
 
 from outlast.clock import SystemClock
 from outlast.contracts import topics
+from outlast.db.compacted import Republisher
 from outlast.db.fence import PostgresFence
 from outlast.db.migrate import migrate, migration_files
+from outlast.db.outbox import OutboxPublisher
 from outlast.db.pool import connect_pool
 from outlast.messaging.kafka import KafkaSink, KafkaSource
+from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast.runtime.health import Health
 from outlast.runtime.loop import FencedLoop
 from outlast.runtime.loop_settings import LoopSettings
 from outlast.runtime.loops import run_loop
 from outlast.runtime.metrics import LoopMetrics
 from outlast.runtime.service import App, Stop
+from outlast_finalizer.breakers import BreakersTopic
 from outlast_finalizer.store import LOOP, PostgresFinalizerStore
 from outlast_finalizer.work import FinalizerWork
 
 
 async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
-    """The finalizer: one loop over the lifecycle of executions."""
+    """The finalizer: one loop over what becomes of executions and what people order, and a publisher of breakers."""
     clock = SystemClock()
     pool = await connect_pool(settings.database_url, "records", is_reset=False)
     await migrate(pool, "records", migration_files("outlast_finalizer"))
@@ -33,7 +37,9 @@ async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
         metrics=metrics,
         monotonic=clock.monotonic,
     )
-    followed = [topics.LIFECYCLE]
+    followed = [topics.LIFECYCLE, topics.CONTROL_COMMANDS]
+    topic_ids = BrokerTopicIds(TopicAdmin(settings.kafka, instance), (topics.BREAKERS,))
+    publisher_sink = KafkaSink(settings.kafka, f"{instance}-outbox")
     loop.attach(
         KafkaSource(
             settings.kafka,
@@ -46,6 +52,10 @@ async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
         )
     )
     return App(
-        tasks={"loop": run_loop(loop, "loop", health, stop, clock.monotonic)},
-        closers=[sink.close, pool.close],
+        tasks={
+            "loop": run_loop(loop, "loop", health, stop, clock.monotonic),
+            "outbox": OutboxPublisher(pool, publisher_sink, topic_ids).run(stop.event),
+            "republisher": Republisher(pool, topic_ids, (BreakersTopic(),)).run(stop),
+        },
+        closers=[sink.close, publisher_sink.close, pool.close],
     )

@@ -28,6 +28,9 @@ DIVERGENCES = Counter(
     "Differences between inline runs and their durable doubles, by kind",
     ["what"],
 )
+BREAKERS = Counter(
+    "outlast_breaker_changes", "Circuit breakers that opened (tripped) or were closed (reset)", ["change"]
+)
 END_TO_END_SECONDS = Histogram(
     "outlast_execution_end_to_end_seconds",
     "From the event's own time to the end of the run",

@@ -1,22 +1,27 @@
 -- name: upsert_runs
 -- The latest word on each run of the batch; an earlier (rank, seq) changes nothing. Returns the runs that need a second
 -- look: ended ones whose record has no payload (is_bare), and those whose missing payload came with an earlier word
--- (is_filling). Its caller owns their lanes, so nobody writes these rows between the look and the change.
+-- (is_filling), and newly ended ones that a breaker counts (is_counted): where `counting` is 2, and where it is 1 and the
+-- breaker has failures to clear. Its caller owns their lanes: nobody writes these rows between the look and the change.
 with n as materialized (
     select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
         event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error,
         coalesce(string_to_array(nullif(chain, ''), ' '), '{}') as chain, waits, reason, detail, ended_by, is_degraded,
-        generation, started_by, instead_of
+        generation, started_by, instead_of, counting
     from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::int[],
         $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::int[], $16::timestamptz[],
         $17::timestamptz[], $18::bytea[], $19::bytea[], $20::bytea[], $21::text[], $22::bytea[], $23::text[], $24::text[],
-        $25::text[], $26::boolean[], $27::int[], $28::text[], $29::text[])
+        $25::text[], $26::boolean[], $27::int[], $28::text[], $29::text[], $30::smallint[])
         as u(execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank,
              seq, event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error,
-             chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of)
+             chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of, counting)
 ), looked as materialized (
     select n.execution_id, n.finished_at is not null as is_end, n.payload is not null as brings_payload,
-        b.has_payload, b.is_ended, coalesce((b.rank, b.seq) < (n.rank, n.seq), true) as is_news
+        b.has_payload, b.is_ended, coalesce((b.rank, b.seq) < (n.rank, n.seq), true) as is_news,
+        case n.counting when 2 then true when 1 then exists (
+            select from breakers k
+            where k.company_id = n.company_id and k.runbook_id = n.runbook_id and k.failures > 0
+        ) else false end as may_count
     from n left join lateral (
         select r.rank, r.seq, r.payload is not null as has_payload, r.finished_at is not null as is_ended
         from runs r where r.execution_id = n.execution_id limit 1
@@ -25,7 +30,10 @@ with n as materialized (
     insert into runs as r (execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode,
         status, rank, seq, event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps,
         error, chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of)
-    select * from n
+    select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
+        event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error, chain, waits,
+        reason, detail, ended_by, is_degraded, generation, started_by, instead_of
+    from n
     on conflict (execution_id) do update set
         mode = excluded.mode, status = excluded.status, rank = excluded.rank, seq = excluded.seq,
         started_at = coalesce(excluded.started_at, r.started_at), finished_at = excluded.finished_at,
@@ -37,10 +45,11 @@ with n as materialized (
 ), weighed as (
     select execution_id, not is_news and not has_payload and brings_payload as is_filling,
         case when is_news then is_end else is_ended end and not brings_payload and not coalesce(has_payload, false)
-            as is_bare
+            as is_bare,
+        is_news and may_count as is_counted
     from looked
 )
-select execution_id, is_bare, is_filling from weighed where is_bare or is_filling;
+select execution_id, is_bare, is_filling, is_counted from weighed where is_bare or is_filling or is_counted;
 
 -- name: fill_payloads
 -- Payloads for records that have none, brought by words that change nothing else.
@@ -63,3 +72,35 @@ from runs where execution_id = any($1::uuid[]) and finished_at is not null;
 -- name: compared_runs
 -- Those of these runs whose comparison is kept.
 select execution_id from comparisons where execution_id = any($1::uuid[]);
+
+-- name: lock_breakers
+-- These breakers, made where there is none, locked to the end of the transaction.
+insert into breakers as b (company_id, runbook_id)
+select * from unnest($1::text[], $2::text[]) as k(company_id, runbook_id) order by 1, 2
+on conflict (company_id, runbook_id) do update set generation = b.generation
+returning company_id, runbook_id, generation, failures, tripped_at;
+
+-- name: put_breakers
+-- What these breakers are now; a null revision leaves the one that was published.
+update breakers b set generation = n.generation, failures = n.failures, tripped_at = n.tripped_at,
+    revision = coalesce(n.revision, b.revision)
+from unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::timestamptz[], $6::bigint[])
+    as n(company_id, runbook_id, generation, failures, tripped_at, revision)
+where b.company_id = n.company_id and b.runbook_id = n.runbook_id;
+
+-- name: insert_resets
+-- Resets, by the ids of their commands. Returns those that are new.
+insert into resets (command_id, company_id, runbook_id, reset_by, at, reason)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+on conflict (command_id) do nothing
+returning command_id;
+
+-- name: count_breakers
+-- How many keys `breakers` has.
+select count(*) from breakers where revision > 0;
+
+-- name: breakers_page
+-- Published breakers after a key, in order, to be published again.
+select company_id, runbook_id, generation, failures, tripped_at, revision
+from breakers where revision > 0 and (company_id, runbook_id) > ($1, $2)
+order by company_id, runbook_id limit $3;

@@ -1,4 +1,4 @@
-"""The run records, committed with the offsets in one transaction."""
+"""The run records and what breakers count of them, committed with the offsets in one transaction."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,14 @@ from typing import Protocol
 import asyncpg
 
 from outlast.contracts import codec
+from outlast.contracts.control import ResetBreaker
 from outlast.contracts.messages import Compared
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
 from outlast.db.queries import load_queries
+from outlast_finalizer import breakers
+from outlast_finalizer.core.breaker import BreakerState, Key, Outcome
 from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
 from outlast_finalizer.outbound import WORKFLOW, Ended
 
@@ -28,6 +31,10 @@ class Changes:
     """By execution."""
     ended: dict[str, Ended] = field(default_factory=dict[str, Ended])
     """Runs that are said to have ended: each is answered."""
+    outcomes: Sequence[Outcome] = ()
+    """What the ends among `rows` say about their runbooks, in the order they came in."""
+    resets: list[ResetBreaker] = field(default_factory=list[ResetBreaker])
+    """In the order they came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class Committed:
     bare: Collection[str] = ()
     """Ended runs whose record has no payload yet."""
     new_comparisons: Collection[str] = ()
+    breakers: Mapping[Key, BreakerState] = field(default_factory=dict[Key, BreakerState])
+    """Those that opened, or were reset."""
 
 
 class FinalizerStore(Protocol):
@@ -69,17 +78,25 @@ class PostgresFinalizerStore:
         """The changes in one transaction, offsets first."""
         async with transaction(self._pool) as connection:
             await fence.move(connection, LOOP, moves)
-            bare = await self._record(connection, changes.rows) if changes.rows else ()
+            bare, outcomes = await self._record(connection, changes) if changes.rows else ([], [])
             new = await self._compare(connection, changes.compared) if changes.compared else ()
-        return Committed(bare, new)
+            is_counting = outcomes or changes.resets
+            changed = await breakers.count(connection, outcomes, changes.resets) if is_counting else {}
+        return Committed(bare, new, changed)
 
-    async def _record(self, connection: asyncpg.Connection, rows: Sequence[RunRow]) -> list[str]:
-        found = await connection.fetch(self._queries["upsert_runs"], *_columns(rows))
+    async def _record(
+        self, connection: asyncpg.Connection, changes: Changes
+    ) -> tuple[list[str], list[Outcome]]:
+        """The ended runs whose record has no payload, and the outcomes that count."""
+        rows = changes.rows
+        found = await connection.fetch(self._queries["upsert_runs"], *_columns(rows, changes.outcomes))
         filling = {str(each["execution_id"]) for each in found if each["is_filling"]}
         if filling:
             filled = [(row.execution_id, row.payload) for row in rows if row.execution_id in filling]
             await connection.execute(self._queries["fill_payloads"], *_transposed(filled))
-        return [str(each["execution_id"]) for each in found if each["is_bare"]]
+        bare = [str(each["execution_id"]) for each in found if each["is_bare"]]
+        counted = {str(each["execution_id"]) for each in found if each["is_counted"]}
+        return bare, [each for each in changes.outcomes if each.execution_id in counted]
 
     async def _compare(self, connection: asyncpg.Connection, compared: Mapping[str, Compared]) -> list[str]:
         records = [
@@ -111,7 +128,9 @@ class PostgresFinalizerStore:
         return [str(row["execution_id"]) for row in rows]
 
 
-def _columns(rows: Sequence[RunRow]) -> list[list[object]]:
+def _columns(rows: Sequence[RunRow], outcomes: Sequence[Outcome]) -> list[list[object]]:
+    failing = {each.key for each in outcomes if each.is_failure}
+    counting = {each.execution_id: 2 if each.key in failing else 1 for each in outcomes}
     records = [
         (
             row.execution_id,
@@ -143,6 +162,7 @@ def _columns(rows: Sequence[RunRow]) -> list[list[object]]:
             row.message.origin.generation,
             row.message.origin.started_by,
             row.message.origin.instead_of,
+            counting.get(row.execution_id, 0),
         )
         for row in rows
     ]

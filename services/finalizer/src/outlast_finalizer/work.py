@@ -12,17 +12,34 @@ and all.
 
 from collections.abc import Collection, Mapping, Sequence
 
-from outlast.contracts import codec
+import msgspec
+
+from outlast.contracts import codec, topics
+from outlast.contracts.control import ResetBreaker
 from outlast.contracts.messages import Compared, Finished, LifecycleMessage, Withheld
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
+from outlast.runtime.logging import get_logger
 from outlast.runtime.work import Turn
 from outlast_finalizer import metrics
-from outlast_finalizer.core.outcome import latest_rows
+from outlast_finalizer.core.outcome import latest_rows, outcomes
 from outlast_finalizer.outbound import WORKFLOW, Ended, answers
 from outlast_finalizer.store import Changes, Committed, FinalizerStore
+
+log = get_logger(__name__)
+
+RESET = "reset_breaker.v1"
+
+
+class _Kind(msgspec.Struct):
+    """As much of a command as is read of those that are not ours."""
+
+    type: str
+
+
+_kind: codec.Decoder[_Kind] = codec.Decoder(_Kind)
 
 
 class FinalizerWork:
@@ -39,6 +56,9 @@ class FinalizerWork:
         turn = Turn(changes)
         for received in messages:
             try:
+                if received.topic == topics.CONTROL_COMMANDS:
+                    changes.resets += _resets(received)
+                    continue
                 message = codec.lifecycle.decode(received.value)
             except ContractError as fault:
                 turn.dead.append((received, fault))
@@ -51,6 +71,7 @@ class FinalizerWork:
                 turn.pending.setdefault(received.at, []).append(message.execution_id)
             read.append(message)
         changes.rows = latest_rows(read)
+        changes.outcomes = outcomes(read, changes.rows)
         return turn
 
     async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
@@ -77,6 +98,14 @@ class FinalizerWork:
         return ()
 
 
+def _resets(received: Received) -> list[ResetBreaker]:
+    """The command, if it is for us; the others are the matcher's, and so is what is wrong with them."""
+    if _kind.decode(received.value).type != RESET:
+        return []
+    command = codec.commands.decode(received.value)
+    return [command] if isinstance(command, ResetBreaker) else []
+
+
 def _ended(message: Finished | Withheld) -> Ended:
     is_engines = isinstance(message, Finished) and message.mode == WORKFLOW
     return Ended(message.lane, message.company_id, message.runbook.id, True, is_engines)
@@ -100,3 +129,7 @@ def _count(changes: Changes, committed: Committed) -> None:
         metrics.COMPARISONS.labels("agreed" if comparison.is_agreed else "diverged").inc()
         for difference in comparison.differences:
             metrics.DIVERGENCES.labels(metrics.known(difference.what, metrics.DIFFERENCES)).inc()
+    for key, state in committed.breakers.items():
+        metrics.BREAKERS.labels("tripped" if state.is_open else "reset").inc()
+        log.warning("breaker_tripped" if state.is_open else "breaker_reset", company_id=key.company_id,
+                    runbook=key.runbook_id, failures=state.failures, generation=state.generation)  # fmt: skip

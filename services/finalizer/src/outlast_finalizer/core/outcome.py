@@ -18,6 +18,7 @@ from outlast.contracts.messages import (
     Waiting,
     Withheld,
 )
+from outlast_finalizer.core.breaker import Outcome, outcome_of
 
 RunMessage = Queued | Started | Waiting | Resuming | Resumed | Finished | Withheld
 
@@ -63,6 +64,13 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
         if present is None or (present.rank, present.seq) < (message.rank, message.seq):
             latest[message.execution_id] = message
     return [_row(latest[each], payloads.get(each)) for each in sorted(latest)]
+
+
+def outcomes(messages: Iterable[LifecycleMessage], rows: Iterable[RunRow]) -> list[Outcome]:
+    """What the ends among these rows say about their runbooks, in the order of the messages."""
+    latest = {row.execution_id: row.message for row in rows}
+    ends = (each for each in messages if isinstance(each, Finished) and latest[each.execution_id] is each)
+    return [found for each in ends if (found := outcome_of(each)) is not None]
 
 
 def _payload(message: RunMessage) -> bytes | None:
