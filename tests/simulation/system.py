@@ -26,9 +26,9 @@ from outlast.testing.faults import Crash, Faults, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.local import LocalLedger, LocalTables
-from outlast_action_executor.loop import ExecutorLoop, Ports
+from outlast_action_executor.loop import ExecutorLoop
 from outlast_action_executor.metrics import ExecutorMetrics
-from outlast_action_executor.ports import Concurrency
+from outlast_action_executor.ports import Concurrency, Ports
 from outlast_engine import store as engine_store
 from outlast_engine.work import EngineWork
 from outlast_finalizer import store as finalizer_store
@@ -41,10 +41,16 @@ from outlast_signal_delivery.work import SignalWork
 from outlast_timer_scheduler import store as timer_store
 from outlast_timer_scheduler.work import TimerWork
 from outlast_trigger_matcher import store as matcher_store
+from outlast_trigger_matcher.births import Births, Partitions
+from outlast_trigger_matcher.breakers import Breakers
+from outlast_trigger_matcher.commands import Commands
 from outlast_trigger_matcher.definitions import Producers, Runbooks
-from outlast_trigger_matcher.intake import IntakeWork, Partitions
-from outlast_trigger_matcher.lanes import LanesWork
+from outlast_trigger_matcher.engines import Engines
+from outlast_trigger_matcher.flights import Flights
+from outlast_trigger_matcher.intake import IntakeWork, Knowledge
+from outlast_trigger_matcher.lanes import FOLLOWED, LanesWork
 from outlast_trigger_matcher.lookup import Found, Wanted
+from outlast_trigger_matcher.reasking import LanesAgenda
 from tests.simulation import waiting, workload
 from tests.simulation.poison import KILLER
 from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
@@ -52,12 +58,13 @@ from tests.simulation.signaller import AFTERWARDS, SignalEdge, Signaller
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
-from tests.stores.memory_matcher import MemoryMatcherStore
+from tests.stores.memory_matcher import MemoryMatcherStore, MemoryPressing
 from tests.stores.memory_signals import MemorySignalStore
 from tests.stores.memory_timers import MemoryTimerStore
 
 INSTANCES = ("0", "1")
 SUSPECT_DEATHS_MAX = 2
+COMPANY_RUNS_MAX = 1_000_000
 FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt", "take_back_attempts")
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
 METRICS = {
@@ -259,15 +266,20 @@ class System:
         runbooks, producers = Runbooks(), Producers(frozenset({topics.PLATFORM_EVENTS}))
         for received in _definitions(self.planned):
             runbooks.apply(received)
-        store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), ("starts", "unclosed_page"))
-        partitions = Partitions(PARTITIONS, PARTITIONS)
-        intake = IntakeWork(store, runbooks, producers, SimulatedLookup(self.faults), partitions)
-        lanes = LanesWork(store)
+        reads = ("rows", "runbooks_of", "in_flight", "unclosed_page")
+        store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), reads)
+        pressing = self._guarded(MemoryPressing(self.dispatch), (), ("has_any",))
+        clock, lookup = self.world.clock, SimulatedLookup(self.faults)
+        breakers, flights = Breakers(runbooks), Flights(store, COMPANY_RUNS_MAX, clock.monotonic)
+        births = Births(Engines("workflow"), breakers, Partitions(PARTITIONS, PARTITIONS), flights.take)
+        known = Knowledge(runbooks, producers, births, flights, clock)
+        commands = Commands(runbooks, births, flights, lookup, clock)
+        intake = IntakeWork(store, known, lookup)
+        lanes = LanesWork(store, breakers.standing, commands, clock)
+        agenda = LanesAgenda(store, pressing, known, clock)
         return [
             self._loop(process, matcher_store.INTAKE, self.intake_fence, intake, [topics.PLATFORM_EVENTS]),
-            self._loop(
-                process, matcher_store.LANES, self.lanes_fence, lanes, [topics.LIFECYCLE, topics.RECORDED]
-            ),
+            self._loop(process, matcher_store.LANES, self.lanes_fence, lanes, FOLLOWED, agenda),
         ]
 
     async def _start_engine(self, process: Process) -> Sequence[Loop]:
@@ -305,7 +317,7 @@ class System:
 
     async def _start_executor(self, process: Process) -> Sequence[Loop]:
         ledger = self._guarded(
-            self.parts.ledger(self.ledger), ("incarnate", "acquire", "commit"), ("look_up",)
+            self.parts.ledger(self.ledger), ("incarnate", "acquire", "commit"), ("look_up", "look_up_runs")
         )
         me = await ledger.incarnate(process.name)
         has = LedgerHas(self.ledger.claims)
@@ -313,7 +325,7 @@ class System:
         beside = self.parts.concurrency(self.world)
         ports = Ports(ledger, self.world.sink(), runner, beside, self.world.clock)
         loop = self.parts.executor(me, ports, EXECUTOR_METRICS)
-        names = [topics.activities(name) for name in topics.ACTION_CLASSES]
+        names = [*(topics.activities(name) for name in topics.ACTION_CLASSES), topics.INLINE]
         loop.attach(self.world.source(process, "outlast.action_executor", names, loop))
         return [loop]
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from outlast.contracts import topics
-from outlast.contracts.messages import Start
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.db.fence import Move, Owned
 from outlast.db.local import LocalFence
@@ -27,6 +26,7 @@ from outlast_action_executor.ports import Committed, Group, Operation
 from outlast_engine.work import EngineWork
 from outlast_finalizer.outbound import Ended
 from outlast_finalizer.work import FinalizerWork
+from outlast_trigger_matcher.core.rows import Dispatch
 from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.poison import KILLER
 from tests.simulation.receiver import Beside
@@ -300,7 +300,7 @@ class NoDeduplication(MemoryMatcherStore):
         return True
 
 
-class _Never(set[tuple[str, str, str, str]]):
+class _Never(set[tuple[str, str, str, str, str]]):
     def __contains__(self, _: object) -> bool:
         return False
 
@@ -312,7 +312,7 @@ def test_events_not_deduplicated_an_event_that_comes_twice_fires_twice():
 class BirthLost(MemoryMatcherStore):
     """The start is not in the row: it can not be sent again."""
 
-    async def starts(self, execution_ids: Collection[str]) -> Sequence[Start]:
+    async def rows(self, execution_ids: Collection[str]) -> Sequence[Dispatch]:
         return []
 
 

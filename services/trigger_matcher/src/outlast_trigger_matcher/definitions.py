@@ -9,7 +9,7 @@ from outlast.contracts import codec
 from outlast.contracts.messages import Definition, Producer, RunbookReference
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
-from outlast.runbooks.pinned import load_rules
+from outlast.runbooks.pinned import PinnedRules, load_rules
 from outlast.runtime.logging import get_logger
 from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.core.index import TriggerIndex
@@ -23,6 +23,9 @@ class Known:
 
     reference: RunbookReference
     body: bytes
+    is_active: bool = True
+    rules: PinnedRules | None = None
+    """None for one that is inactive, or cannot be read: it does not fire."""
 
 
 class Runbooks:
@@ -51,14 +54,14 @@ class Runbooks:
         if message.is_deleted:
             self._known.pop(key, None)
         else:
-            self._known[key] = Known(message.runbook, body)
-            if message.is_active:
-                self._index(key, body)
+            rules = self._index(key, body) if message.is_active else None
+            self._known[key] = Known(message.runbook, body, message.is_active, rules)
         metrics.RUNBOOKS.set(len(self._known))
 
-    def _index(self, key: tuple[str, str], body: bytes) -> None:
+    def _index(self, key: tuple[str, str], body: bytes) -> PinnedRules | None:
         try:
-            self.index.add(*key, load_rules(body))
+            rules = load_rules(body)
+            self.index.add(*key, rules)
         except Exception as fault:  # noqa: BLE001 one unreadable definition must not hide the others
             log.error(
                 "definition_unreadable",
@@ -66,10 +69,21 @@ class Runbooks:
                 runbook=key[1],
                 error=f"{type(fault).__name__}: {fault}",
             )
+            return None
+        return rules
 
     def known(self, company_id: str, runbook_id: str) -> Known:
         """The runbook that the index named."""
         return self._known[(company_id, runbook_id)]
+
+    def find(self, company_id: str, runbook_id: str) -> Known | None:
+        """The runbook, active or not; None if there is none."""
+        return self._known.get((company_id, runbook_id))
+
+    def is_active(self, company_id: str, runbook_id: str) -> bool:
+        """Whether it is there, switched on, and can be read."""
+        known = self._known.get((company_id, runbook_id))
+        return known is not None and known.is_active and known.rules is not None
 
 
 class Producers:

@@ -3,29 +3,41 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from msgspec import Raw
-
-from outlast import ids
-from outlast.contracts.messages import Start
+from outlast.clock import Clock
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher import inbound, metrics
+from outlast_trigger_matcher.births import Births, Firing
 from outlast_trigger_matcher.definitions import Producers, Runbooks
+from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.inbound import DomainEvent
 from outlast_trigger_matcher.lookup import Found, Lookup, Wanted
-from outlast_trigger_matcher.outbound import start_message
-from outlast_trigger_matcher.store import EventRow, Intake, IntakeStore
+from outlast_trigger_matcher.outbound import first_words
+from outlast_trigger_matcher.ports import EventRow, Intake, IntakeStore, event_key
 
 
 @dataclass(frozen=True, slots=True)
-class Partitions:
-    """How many partitions the topics have that executions are spread over."""
+class Knowledge:
+    """What the matcher knows of the world: who may fire, who may speak, how firings begin."""
 
-    engine: int
-    lanes: int
+    runbooks: Runbooks
+    producers: Producers
+    births: Births
+    flights: Flights
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Fired:
+    """An event and the runbooks that it fires."""
+
+    event: DomainEvent
+    payload: bytes
+    context: dict[str, object]
+    runbooks: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -37,19 +49,10 @@ class _Changes:
 class IntakeWork:
     """What the loop over the producers' topics drives (outlast.runtime.loop.Work)."""
 
-    def __init__(
-        self,
-        store: IntakeStore,
-        runbooks: Runbooks,
-        producers: Producers,
-        lookup: Lookup,
-        partitions: Partitions,
-    ) -> None:
+    def __init__(self, store: IntakeStore, known: Knowledge, lookup: Lookup) -> None:
         self._store = store
-        self._runbooks = runbooks
-        self._producers = producers
+        self._known = known
         self._lookup = lookup
-        self._partitions = partitions
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
         """The rows of new events and their executions."""
@@ -58,11 +61,13 @@ class IntakeWork:
         events = self._read(messages, turn)
         changes.events = len(events)
         found = await self._enrich(events)
+        fired: list[_Fired] = []
         for event in events:
             try:
-                self._dispatch(event, found.get(event.key), changes.intake, turn)
+                fired.append(self._match(event, found.get(event.key), changes.intake))
             except ContractError as fault:
                 turn.dead.append((event.received, fault))
+        await self._dispatch([each for each in fired if each.runbooks], changes.intake, turn)
         return turn
 
     async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
@@ -70,19 +75,20 @@ class IntakeWork:
         changes = turn.changes
         assert isinstance(changes, _Changes)
         fresh = await self._store.commit_intake(changes.intake, moves)
-        starts = [s for s in changes.intake.starts if (s.company_id, s.event.source, s.event.id) in fresh]
-        turn.outgoing += [start_message(start) for start in starts]
+        rows = changes.intake.fresh(fresh)
+        turn.outgoing += first_words(rows)
         metrics.EVENTS_DUPLICATE.inc(changes.events - len(fresh))
-        if starts:
-            metrics.DISPATCHED.labels("workflow").inc(len(starts))
-            metrics.EVENTS_MATCHED.inc(len({(s.company_id, s.event.source, s.event.id) for s in starts}))
+        if rows:
+            metrics.count_born(rows)
+            metrics.EVENTS_MATCHED.inc(len({event_key(row) for row in rows}))
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing is cached by partition."""
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
-        """The starts of these executions, as their rows have them."""
-        return [start_message(start) for start in await self._store.starts(pending)]
+        """What these executions have to say, as their rows have them."""
+        rows = [row for row in await self._store.rows(pending) if row.closed_at is None]
+        return first_words(rows)
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
         """Nothing: the walk over unclosed dispatches belongs to the lanes."""
@@ -95,7 +101,7 @@ class IntakeWork:
         events: dict[tuple[str, str, str], DomainEvent] = {}
         for received in messages:
             try:
-                event = inbound.read(received, self._producers)
+                event = inbound.read(received, self._known.producers)
             except ContractError as fault:
                 turn.dead.append((received, fault))
                 continue
@@ -110,7 +116,7 @@ class IntakeWork:
             if not (event.finding_id or event.asset_id):
                 continue
             plain = event.plain()
-            if self._runbooks.index.needs_lookup(event.company_id, event.reference.type, plain):
+            if self._known.runbooks.index.needs_lookup(event.company_id, event.reference.type, plain):
                 want = Wanted(event.company_id, event.finding_id, event.asset_id)
                 wanted.setdefault(want, []).append(event)
         if not wanted:
@@ -122,36 +128,32 @@ class IntakeWork:
             for event in named
         }
 
-    def _dispatch(self, event: DomainEvent, found: Found | None, intake: Intake, turn: Turn) -> None:
+    def _match(self, event: DomainEvent, found: Found | None, intake: Intake) -> _Fired:
         parts = (None, None) if found is None else (found.finding, found.asset)
         payload, enriched = event.payload(*parts), event.plain(*parts)
-        index = self._runbooks.index
+        index = self._known.runbooks.index
         fired = index.match(event.company_id, event.reference.type, enriched, event.reference.time)
-        intake.events.append(
-            EventRow(
-                event.company_id, event.reference, event.received_at, payload, event.traceparent, event.chain
-            )
+        row = EventRow(
+            event.company_id, event.reference, event.received_at, payload, event.traceparent, event.chain
         )
-        for runbook_id in fired:
-            start = self._start(event, runbook_id, payload)
-            intake.starts.append(start)
-            turn.pending.setdefault(event.received.at, []).append(start.execution_id)
+        intake.events.append(row)
+        return _Fired(event, payload, enriched, fired)
 
-    def _start(self, event: DomainEvent, runbook_id: str, payload: bytes) -> Start:
-        known = self._runbooks.known(event.company_id, runbook_id)
-        company_id, reference = event.company_id, event.reference
-        return Start(
-            execution_id=ids.execution_id(
-                event.received.timestamp_ms, self._partitions.engine, company_id, reference.source, reference.id,
-                runbook_id,
-            ),
-            company_id=company_id,
-            runbook=known.reference,
-            event=reference,
-            mode="workflow",
-            lane=ids.lane(company_id, runbook_id, self._partitions.lanes),
-            payload=Raw(payload),
-            definition=Raw(known.body),
-            chain=event.chain,
-            traceparent=event.traceparent,
-        )  # fmt: skip
+    async def _dispatch(self, fired: Sequence[_Fired], intake: Intake, turn: Turn) -> None:
+        if not fired:
+            return
+        known, now = self._known, self._known.clock.now()
+        await known.flights.count({each.event.company_id for each in fired})
+        chained = {execution for each in fired for execution in each.event.chain}
+        causes = await self._store.runbooks_of(sorted(chained)) if chained else {}
+        for each in fired:
+            event = each.event
+            firing = Firing(
+                event.company_id, event.reference, event.received.timestamp_ms, event.received_at, each.payload,
+                each.context, event.traceparent, event.chain,
+                [causes[name] for name in event.chain if name in causes],
+            )  # fmt: skip
+            for runbook_id in each.runbooks:
+                row = known.births.row(firing, known.runbooks.known(event.company_id, runbook_id), now)
+                intake.dispatches.append(row)
+                turn.pending.setdefault(event.received.at, []).append(row.id)

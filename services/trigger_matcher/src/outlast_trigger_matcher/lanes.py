@@ -1,90 +1,154 @@
-"""Following executions: a recorded one closes its dispatch, one that the engine does not know is started again."""
+"""Following executions: what the gate advises, what runs come to and what people order becomes a change of rows.
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+A batch is read into a plan: which rows it is about, and what to decide over each. The decision itself is made inside
+the transaction (core/board.py), and what the rows say afterwards follows from them (outbound.py).
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import msgspec
 
-from outlast.clock import from_milliseconds
+from outlast.clock import Clock, from_milliseconds
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Unknown
+from outlast.contracts.guarding import GateDecision
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher import metrics
-from outlast_trigger_matcher.outbound import probe_message, start_message
-from outlast_trigger_matcher.store import LanesStore
+from outlast_trigger_matcher.commands import Commands
+from outlast_trigger_matcher.core.board import Board, Standing
+from outlast_trigger_matcher.outbound import asides, first_words, gate_requests, starts_again, words_again
+from outlast_trigger_matcher.ports import LanesStore, Outcome, Plan
 
-EPOCH = datetime.fromtimestamp(0, UTC)
-UNKNOWN = "unknown.v1"
+StandingOf = Callable[[str, str], Standing]
+FOLLOWED = (topics.LIFECYCLE, topics.RECORDED, topics.GATE_DECISIONS, topics.CONTROL_COMMANDS)
 
 
-class _Kind(msgspec.Struct):
-    """As much of a lifecycle message as is read of those that are the finalizer's: they bring whole payloads."""
+class _Origin(msgspec.Struct):
+    is_slotted: bool = False
+    releases_slot: bool = False
+
+
+class _Word(msgspec.Struct):
+    """As much of a lifecycle message as is read of all: most are the finalizer's, and they bring whole payloads."""
 
     type: str
+    execution_id: str = ""
+    seq: int = 0
+    origin: _Origin | None = None
 
 
-_kind: codec.Decoder[_Kind] = codec.Decoder(_Kind)
-
-
-@dataclass(slots=True)
-class _Closing:
-    closed: list[str] = field(default_factory=list[str])
-    at: datetime = EPOCH
+_word: codec.Decoder[_Word] = codec.Decoder(_Word)
 
 
 class LanesWork:
-    """What the loop over `executions.lifecycle` and `executions.recorded` drives (outlast.runtime.loop.Work)."""
+    """What the loop over the co-partitioned topics drives (outlast.runtime.loop.Work)."""
 
-    def __init__(self, store: LanesStore) -> None:
+    def __init__(self, store: LanesStore, standing: StandingOf, commands: Commands, clock: Clock) -> None:
         self._store = store
+        self._standing = standing
+        self._commands = commands
+        self._clock = clock
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
-        """Which dispatches to close, and which starts to send again."""
-        closing = _Closing()
-        turn = Turn(closing)
+        """What the batch is about, and which starts to send again."""
+        plan = Plan(now=self._clock.now())
+        turn = Turn(plan)
         unknown: list[str] = []
         for received in messages:
             try:
-                if received.topic == topics.RECORDED:
-                    closing.closed += codec.recorded.decode(received.value).executions
-                    closing.at = max(closing.at, from_milliseconds(received.timestamp_ms))
-                    continue
-                if _kind.decode(received.value).type != UNKNOWN:
-                    continue
-                message = codec.lifecycle.decode(received.value)
+                await self._read(received, plan, turn, unknown)
             except ContractError as fault:
                 turn.dead.append((received, fault))
-                continue
-            if isinstance(message, Unknown):
-                unknown.append(message.execution_id)
-                turn.pending.setdefault(received.at, []).append(message.execution_id)
         if unknown:
-            starts = await self._store.starts(unknown)
-            metrics.STARTS_REPEATED.inc(len(starts))
-            turn.outgoing += [start_message(start) for start in starts]
+            again = [out for row in await self._store.rows(unknown) for out in starts_again(row)]
+            metrics.STARTS_REPEATED.inc(len(again))
+            turn.outgoing += again
         return turn
 
+    async def _read(self, received: Received, plan: Plan, turn: Turn, unknown: list[str]) -> None:
+        match received.topic:
+            case topics.RECORDED:
+                plan.closed += codec.recorded.decode(received.value).executions
+                plan.closed_at = max(plan.closed_at, from_milliseconds(received.timestamp_ms))
+            case topics.GATE_DECISIONS:
+                self._take_advice(received, plan, turn)
+            case topics.CONTROL_COMMANDS:
+                await self._commands.take(received, plan, turn)
+            case _:
+                self._follow(received, plan, turn, unknown)
+
+    def _take_advice(self, received: Received, plan: Plan, turn: Turn) -> None:
+        decision = codec.gate.decode(received.value)
+        if not isinstance(decision, GateDecision):
+            raise ContractError("expected a decision of the gate", "type")
+        for verdict in decision.verdicts:
+            plan.do(verdict.id, partial(Board.advise, verdict=verdict, standing=self._standing))
+            turn.pending.setdefault(received.at, []).append(verdict.id)
+
+    def _follow(self, received: Received, plan: Plan, turn: Turn, unknown: list[str]) -> None:
+        """Most of what runs come to is of no concern here: only slots, and whether a run is under way."""
+        word = _word.decode(received.value)
+        execution_id, origin = word.execution_id, word.origin
+        step: Callable[[Board], None] | None = None
+        match word.type:
+            case "unknown.v1":
+                unknown.append(execution_id)
+                turn.pending.setdefault(received.at, []).append(execution_id)
+            case "waiting.v1":
+                plan.waiting[execution_id] = True
+                if origin is not None and origin.releases_slot:
+                    step = partial(Board.wait, execution_id=execution_id, seq=word.seq)
+            case "resuming.v1":
+                plan.waiting[execution_id] = False
+                step = partial(Board.resume, execution_id=execution_id, seq=word.seq)
+            case "resumed.v1":
+                plan.waiting[execution_id] = False
+            case "finished.v1" if origin is not None and origin.is_slotted:
+                step = partial(Board.finish, execution_id=execution_id)
+            case _:
+                return
+        if step is not None:
+            plan.do(execution_id, step)
+            turn.pending.setdefault(received.at, []).append(execution_id)
+
     async def commit(self, turn: Turn, moves: Sequence[Move]) -> None:
-        """Close them."""
-        closing = turn.changes
-        assert isinstance(closing, _Closing)
-        await self._store.commit_lanes(closing.closed, closing.at, moves)
-        metrics.DISPATCHES_CLOSED.inc(len(closing.closed))
+        """Decide and store; then what the rows have to say is known."""
+        plan = turn.changes
+        assert isinstance(plan, Plan)
+        outcome = await self._store.commit_lanes(plan, moves)
+        metrics.DISPATCHES_CLOSED.inc(len(plan.closed))
+        turn.outgoing += await self._words(plan, outcome)
+
+    async def _words(self, plan: Plan, outcome: Outcome) -> list[Outgoing]:
+        born = [*plan.intake.fresh(outcome.fresh), *plan.again]
+        metrics.count_born(born)
+        out = first_words(born)
+        if outcome.leaked:
+            metrics.SLOTS_LEAKED.inc(len(outcome.leaked))
+            out += gate_requests((), await self._store.rows(outcome.leaked))
+        board = outcome.board
+        if board is not None:
+            # A start needs its payload; what only gives a slot back does not.
+            moved = await self._store.rows(sorted(board.moved)) if board.moved else ()
+            metrics.count_moved(moved)
+            rows = [board.rows[each] for each in board.changed if each not in board.moved]
+            leaving = [board.rows[each] for each in board.released if board.rows[each].has_left]
+            out += [*gate_requests((), leaving), *asides(rows), *first_words(moved)]
+        return out
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing is cached."""
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
-        """Ask the engine about each: it answers with what the run has to say, or that it is unknown."""
-        return [probe_message(start) for start in await self._store.starts(pending)]
+        """What each has to say: whom it is sent to answers again, or says that it is unknown."""
+        return words_again(await self._store.rows(pending))
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of the lane; one of the two topics walks for both."""
+        """Accepted and not recorded executions of the lane; one of the topics walks for all."""
         if at.topic != topics.LIFECYCLE:
             return ()
         return await self._store.unclosed_page(at.partition, after, page_max)

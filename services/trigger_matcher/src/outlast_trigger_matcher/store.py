@@ -1,75 +1,22 @@
-"""The matcher's rows: events seen, dispatches, committed with the offsets in one transaction."""
+"""The matcher's rows in Postgres: events seen, dispatches, windows, committed with the offsets in one transaction."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
 
 import asyncpg
-from msgspec import Raw
 
-from outlast.contracts.messages import EventReference, RunbookReference, Start
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
 from outlast.db.queries import load_queries
+from outlast_trigger_matcher import records
+from outlast_trigger_matcher.core.board import Board
+from outlast_trigger_matcher.core.rows import Dispatch, SlotKey, WindowKey
+from outlast_trigger_matcher.ports import EventKey, Intake, Outcome, Plan
 
 INTAKE = "trigger_matcher.intake"
 LANES = "trigger_matcher.lanes"
 NO_ID = "00000000-0000-0000-0000-000000000000"
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """One event as it was taken in. `payload` is the enriched payload, JSON."""
-
-    company_id: str
-    event: EventReference
-    received_at: datetime
-    payload: bytes
-    traceparent: str
-    chain: tuple[str, ...]
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """An event is known by (company, source, id)."""
-        return (self.company_id, self.event.source, self.event.id)
-
-
-@dataclass(slots=True)
-class Intake:
-    """What one batch of events adds."""
-
-    events: list[EventRow] = field(default_factory=list[EventRow])
-    starts: list[Start] = field(default_factory=list[Start])
-
-
-class IntakeStore(Protocol):
-    """What taking events in needs of the database."""
-
-    async def commit_intake(self, intake: Intake, moves: Sequence[Move]) -> frozenset[tuple[str, str, str]]:
-        """All in one transaction, offsets first. Returns the keys of the events that are new: only those dispatch."""
-        ...
-
-    async def starts(self, execution_ids: Collection[str]) -> Sequence[Start]:
-        """The starts of these executions, those that are sent and not closed, by id."""
-        ...
-
-
-class LanesStore(Protocol):
-    """What following executions needs of the database."""
-
-    async def commit_lanes(self, closed: Collection[str], at: datetime, moves: Sequence[Move]) -> None:
-        """Close the dispatches of these recorded executions, offsets first."""
-        ...
-
-    async def starts(self, execution_ids: Collection[str]) -> Sequence[Start]:
-        """The starts of these executions, those that are sent and not closed, by id."""
-        ...
-
-    async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of a lane after `after` ("" for the first page), in order."""
-        ...
 
 
 class PostgresMatcherStore:
@@ -80,92 +27,146 @@ class PostgresMatcherStore:
         self._queries = load_queries("outlast_trigger_matcher")
         self._stored_definitions: set[str] = set()
 
-    async def commit_intake(self, intake: Intake, moves: Sequence[Move]) -> frozenset[tuple[str, str, str]]:
+    # ---- events in -------------------------------------------------------------------------------------------
+
+    async def commit_intake(self, intake: Intake, moves: Sequence[Move]) -> frozenset[EventKey]:
         """All in one transaction, offsets first."""
-        bodies = {
-            start.runbook.sha256: bytes(start.definition)
-            for start in intake.starts
-            if start.runbook.sha256 not in self._stored_definitions
-        }
         async with transaction(self._pool) as connection:
             await fence.move(connection, INTAKE, moves)
-            if not intake.events:
-                return frozenset()
-            if bodies:
-                query = self._queries["add_definitions"]
-                await connection.execute(query, list(bodies), list(bodies.values()))
-            rows = await connection.fetch(self._queries["add_events"], *_event_columns(intake.events))
-            fresh = frozenset((row["company_id"], row["source"], row["event_id"]) for row in rows)
-            starts = [s for s in intake.starts if (s.company_id, s.event.source, s.event.id) in fresh]
-            if starts:
-                received_at = {event.key: event.received_at for event in intake.events}
-                await connection.execute(
-                    self._queries["add_dispatches"], *_dispatch_columns(starts, received_at)
-                )
-        self._stored_definitions.update(bodies)
+            fresh = await self._add(connection, intake)
+        self._remember(intake.dispatches)
         return fresh
 
-    async def commit_lanes(self, closed: Collection[str], at: datetime, moves: Sequence[Move]) -> None:
-        """Close the dispatches of these recorded executions, offsets first."""
+    async def _add(self, connection: asyncpg.Connection, intake: Intake) -> frozenset[EventKey]:
+        if not intake.events:
+            return frozenset()
+        await self._add_definitions(connection, intake.dispatches)
+        rows = await connection.fetch(self._queries["add_events"], *records.event_columns(intake.events))
+        fresh = frozenset((row["company_id"], row["source"], row["event_id"]) for row in rows)
+        await self._add_dispatches(connection, intake.fresh(fresh))
+        return fresh
+
+    async def _add_definitions(self, connection: asyncpg.Connection, rows: Iterable[Dispatch]) -> None:
+        bodies = {
+            row.start.runbook.sha256: bytes(row.start.definition)
+            for row in rows
+            if row.start.runbook.sha256 not in self._stored_definitions
+        }
+        if bodies:
+            names = sorted(bodies)  # two instances that add the same ones wait for each other in one order
+            query = self._queries["add_definitions"]
+            await connection.execute(query, names, [bodies[name] for name in names])
+
+    def _remember(self, rows: Iterable[Dispatch]) -> None:
+        """Their definitions are stored: the transaction has ended well."""
+        self._stored_definitions.update(row.start.runbook.sha256 for row in rows)
+
+    async def _add_dispatches(self, connection: asyncpg.Connection, rows: Sequence[Dispatch]) -> None:
+        plain = [row for row in rows if records.is_plain(row)]
+        others = [row for row in rows if not records.is_plain(row)]
+        if plain:
+            await connection.execute(self._queries["add_dispatches"], *records.plain_columns(plain))
+        if others:
+            query = self._queries["add_guarded_dispatches"]
+            await connection.execute(query, *records.guarded_columns(others))
+
+    # ---- executions followed ---------------------------------------------------------------------------------
+
+    async def commit_lanes(self, plan: Plan, moves: Sequence[Move]) -> Outcome:
+        """All in one transaction, offsets first, then rows by id, then what their runbooks have given out."""
+        outcome = Outcome()
         async with transaction(self._pool) as connection:
             await fence.move(connection, LANES, moves)
-            if closed:
-                await connection.execute(self._queries["close_dispatches"], sorted(closed), at)
+            if plan.steps:
+                outcome.board = await self._decide(connection, plan)
+            if plan.closed:
+                rows = await connection.fetch(
+                    self._queries["close_dispatches"], sorted(set(plan.closed)), plan.closed_at
+                )
+                outcome.leaked = [str(row["execution_id"]) for row in rows]
+            if plan.waiting:
+                names = sorted(plan.waiting)
+                flags = [plan.waiting[name] for name in names]
+                await connection.execute(self._queries["store_waiting"], names, flags)
+            outcome.fresh = await self._add(connection, plan.intake)
+            if plan.again:
+                await self._add_definitions(connection, plan.again)
+                await self._add_dispatches(connection, plan.again)
+            for each in plan.answers:
+                await connection.execute(
+                    self._queries["answer_suppressed"],
+                    each.company_id, each.runbook_id, each.answer, each.by, list(each.executions),
+                )  # fmt: skip
+        self._remember((*plan.intake.dispatches, *plan.again))
+        return outcome
 
-    async def starts(self, execution_ids: Collection[str]) -> Sequence[Start]:
-        """The starts of these executions, those that are sent and not closed, by id."""
+    async def _decide(self, connection: asyncpg.Connection, plan: Plan) -> Board:
+        touched = sorted({*plan.wanted, *plan.closed, *plan.waiting})
+        found = await connection.fetch(self._queries["lock_rows"], touched)
+        rows = [row for each in found if (row := records.to_dispatch(each)).id in plan.wanted]
+        asking = [row for row in rows if row.status in ("requested", "queued") or row.resuming_seq]
+        runbooks = sorted({row.runbook for row in asking})
+        if runbooks:
+            await connection.execute(self._queries["add_guarded"], *records.columns(runbooks))
+            await connection.execute(self._queries["lock_guarded"], *records.columns(runbooks))
+        held = await self._held(connection, asking)
+        entries = await self._entries(connection, asking)
+        board = Board(rows, held, entries, plan.now)
+        for step in plan.steps:
+            step(board)
+        if board.changed:
+            changed = [board.rows[each] for each in board.changed]
+            await connection.execute(self._queries["store_rows"], *records.changed_columns(changed))
+        if board.admissions:
+            query = self._queries["add_admissions"]
+            await connection.execute(query, *records.admission_columns(board.admissions))
+        return board
+
+    async def _held(self, connection: asyncpg.Connection, asking: Iterable[Dispatch]) -> dict[SlotKey, int]:
+        keys = sorted({row.slot_key for row in asking if row.slot_key is not None})
+        if not keys:
+            return {}
+        rows = await connection.fetch(self._queries["held_slots"], *records.columns(keys))
+        return {(row["company_id"], row["runbook_id"], row["key"]): row["held"] for row in rows}
+
+    async def _entries(
+        self, connection: asyncpg.Connection, asking: Iterable[Dispatch]
+    ) -> dict[WindowKey, list[datetime]]:
+        limits: dict[WindowKey, int] = {}
+        for row in asking:
+            if row.guard is not None and row.status == "requested":
+                for window in row.guard.windows:
+                    key = (*row.runbook, window.key)
+                    limits[key] = max(limits.get(key, 0), window.limit)
+        entries: dict[WindowKey, list[datetime]] = {key: [] for key in limits}
+        if limits:
+            asked = [(*key, limit) for key, limit in limits.items()]
+            for row in await connection.fetch(self._queries["window_entries"], *records.columns(asked)):
+                entries[row["company_id"], row["runbook_id"], row["key"]].append(row["at"])
+        return entries
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    async def rows(self, execution_ids: Collection[str]) -> Sequence[Dispatch]:
+        """These executions' rows with payload and definition, by id."""
         async with classified():
-            rows = await self._pool.fetch(self._queries["load_starts"], list(execution_ids))
-        return [_start(row) for row in rows]
+            rows = await self._pool.fetch(self._queries["load_rows"], list(execution_ids))
+        return [records.to_dispatch(row) for row in rows]
+
+    async def runbooks_of(self, execution_ids: Collection[str]) -> Mapping[str, str]:
+        """Which runbook each of these executions is of; those that are not known are left out."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["runbooks_of"], list(execution_ids))
+        return {str(row["execution_id"]): row["runbook_id"] for row in rows}
+
+    async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
+        """How many runs of each company are under way; `limit` for one whose firings are deferred already."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["in_flight"], list(companies), limit)
+        return {row["company_id"]: limit if row["has_deferred"] else row["running"] for row in rows}
 
     async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
         """Accepted and not recorded executions of a lane after `after`, in order."""
         async with classified():
             rows = await self._pool.fetch(self._queries["unclosed_page"], lane, after or NO_ID, page_max)
         return [str(row["execution_id"]) for row in rows]
-
-
-def _event_columns(events: Sequence[EventRow]) -> list[list[object]]:
-    records = [
-        (e.company_id, e.event.source, e.event.id, e.event.type, e.event.time, e.event.subject, e.received_at,
-         e.payload, e.traceparent, " ".join(e.chain))
-        for e in sorted(events, key=lambda each: each.key)
-    ]  # fmt: skip
-    return [list(column) for column in zip(*records, strict=True)]
-
-
-def _dispatch_columns(
-    starts: Sequence[Start], received_at: dict[tuple[str, str, str], datetime]
-) -> list[list[object]]:
-    records = [
-        (s.execution_id, s.company_id, s.event.source, s.event.id, s.runbook.id, s.runbook.name, s.runbook.version,
-         s.runbook.sha256, s.mode, s.lane, "sent", received_at[(s.company_id, s.event.source, s.event.id)])
-        for s in sorted(starts, key=lambda each: each.execution_id)
-    ]  # fmt: skip
-    return [list(column) for column in zip(*records, strict=True)]
-
-
-def _start(row: asyncpg.Record) -> Start:
-    return Start(
-        execution_id=str(row["execution_id"]),
-        company_id=row["company_id"],
-        runbook=RunbookReference(
-            id=row["runbook_id"],
-            name=row["runbook_name"],
-            version=row["runbook_version"],
-            sha256=row["definition_sha256"],
-        ),
-        event=EventReference(
-            source=row["source"],
-            id=row["event_id"],
-            type=row["event_type"],
-            time=row["event_time"],
-            subject=row["subject"],
-        ),
-        mode=row["mode"],
-        lane=row["lane"],
-        payload=Raw(row["payload"]),
-        definition=Raw(row["definition"]),
-        chain=tuple(row["chain"]),
-        traceparent=row["traceparent"],
-    )
