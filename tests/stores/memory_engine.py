@@ -23,6 +23,8 @@ class MemoryEngineStore:
         self.bodies: dict[str, bytes] = {}
         self.open: dict[int, list[str]] = {}
         """By partition, in the order of ids."""
+        self.uncompared: set[str] = set()
+        """Shadow runs without their comparison."""
         self.has_unique_sequences = True
         """The primary key (execution, seq), for a mutant to remove."""
 
@@ -41,7 +43,8 @@ class MemoryEngineStore:
         self._fence.check(moves)
         check_execution_ids([execution_id for execution_id, _ in changes.events])
         for each in changes.opened:
-            check_text(each.company_id, each.runbook_id, each.runbook_name)
+            check_text(each.company_id, each.runbook_id, each.runbook_name, each.mode)
+        check_execution_ids(changes.compared)
         check_execution_ids(changes.closed)
         written: dict[str, list[Recorded]] = {}
         for execution_id, recorded in changes.events:
@@ -63,9 +66,12 @@ class MemoryEngineStore:
             rows = self.open.setdefault(ids.engine_partition(opened.execution_id), [])
             if opened.execution_id not in rows:
                 insort(rows, opened.execution_id)
+                if opened.mode == "shadow":
+                    self.uncompared.add(opened.execution_id)
+        self.uncompared -= set(changes.compared)
         for execution_id in changes.closed:
             rows = self.open.get(ids.engine_partition(execution_id), [])
-            if execution_id in rows:
+            if execution_id in rows and execution_id not in self.uncompared:
                 rows.remove(execution_id)
 
     async def open_page(self, partition: int, after: str, page_max: int) -> Sequence[str]:

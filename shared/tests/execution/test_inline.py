@@ -98,10 +98,9 @@ def test_a_last_attempt_keeps_its_own_error() -> None:
     assert [event.error.code for event in failed] == ["http_429"]
 
 
-@pytest.mark.parametrize("mode", ["workflow", "shadow"])
-def test_in_the_other_modes_runs_wait_and_have_no_such_budget(mode: str) -> None:
+def test_in_mode_workflow_runs_wait_and_have_no_such_budget() -> None:
     nap: Json = {"id": "nap", "type": "sleep", "class": "flow", "config": {"duration": "1h"}}
-    spec = started(nap, notify("tell"), mode=mode)
+    spec = started(nap, notify("tell"), mode="workflow")
     assert list(spec.state.timers) == ["nap"]
     spec.fire("nap")
     spec.fail("tell", "http_429", is_retryable=True, retry_after_seconds=3600)

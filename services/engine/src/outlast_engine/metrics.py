@@ -8,6 +8,16 @@ REJECTED = Counter("outlast_engine_rejected", "Messages that changed nothing, by
 HISTORY_EVENTS = Counter("outlast_history_events", "Events appended to histories")
 REPLAYED = Counter("outlast_histories_replayed", "Runs folded again from their stored history")
 STATES_CACHED = Gauge("outlast_engine_states_cached", "Runs held in memory")
+SHADOW_COMPARED = Counter(
+    "outlast_shadow_compared",
+    "Shadow runs compared with their inline runs, by whether they agree",
+    ["result"],
+)
+SHADOW_DIFFERENCES = Counter(
+    "outlast_shadow_differences",
+    "Differences between shadow and inline runs, by what differs and whether a wait stood before",
+    ["what", "after_wait"],
+)
 DURABLE = Gauge(
     "outlast_engine_durable",
     "1 while durable work is taken, 0 while the database was never there since the start",

@@ -3,6 +3,7 @@
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import (
     CancelTimer,
+    Compared,
     DeliverSignal,
     Finished,
     Probe,
@@ -28,7 +29,7 @@ def to_outgoing(command: Command, traceparent: str) -> Outgoing:
     match command:
         case RunActivity():
             return Outgoing(topics.activities(command.action_class), value, key, None, headers)
-        case Finished() | Started() | Waiting() | Resumed() | Resuming():
+        case Finished() | Started() | Waiting() | Resumed() | Resuming() | Compared():
             return Outgoing(topics.LIFECYCLE, value, key, command.lane, headers)
         case StartTimer() | CancelTimer():
             return Outgoing(topics.TIMER_COMMANDS, value, key, None, headers)

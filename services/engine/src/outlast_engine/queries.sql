@@ -16,14 +16,20 @@ select * from unnest($1::text[], $2::bytea[]) on conflict do nothing;
 
 -- name: open_runs
 -- Runs that began.
-insert into open (partition, execution_id, company_id, runbook_id, runbook_name, started_at)
-select * from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+insert into open (partition, execution_id, company_id, runbook_id, runbook_name, started_at, mode)
+select * from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
 on conflict do nothing;
 
--- name: close_runs
--- Runs whose record is safe with the finalizer.
-delete from open o using unnest($1::int[], $2::uuid[]) as r(partition, execution_id)
+-- name: compare_runs
+-- Shadow runs that have their comparison.
+update open o set is_compared = true
+from unnest($1::int[], $2::uuid[]) as r(partition, execution_id)
 where o.partition = r.partition and o.execution_id = r.execution_id;
+
+-- name: close_runs
+-- Runs whose record is safe with the finalizer; a shadow run only when it has its comparison.
+delete from open o using unnest($1::int[], $2::uuid[]) as r(partition, execution_id)
+where o.partition = r.partition and o.execution_id = r.execution_id and (o.mode <> 'shadow' or o.is_compared);
 
 -- name: open_page
 -- Open runs of one partition after a given id, in order.

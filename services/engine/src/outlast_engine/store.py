@@ -30,15 +30,18 @@ class Opened:
     runbook_id: str
     runbook_name: str
     started_at: datetime
+    mode: str = "workflow"
 
 
 @dataclass(slots=True)
 class Changes:
-    """What one batch adds: events in order, new definitions, runs that began, runs that are recorded."""
+    """What one batch adds: events in order, new definitions, runs that began, shadow runs that are compared,
+    runs that are recorded (a shadow run leaves only when it is compared)."""
 
     events: list[tuple[str, Recorded]] = field(default_factory=list[tuple[str, Recorded]])
     definitions: dict[str, bytes] = field(default_factory=dict[str, bytes])
     opened: list[Opened] = field(default_factory=list[Opened])
+    compared: list[str] = field(default_factory=list[str])
     closed: list[str] = field(default_factory=list[str])
 
 
@@ -110,7 +113,11 @@ class PostgresEngineStore:
                     [each.runbook_id for each in changes.opened],
                     [each.runbook_name for each in changes.opened],
                     [each.started_at for each in changes.opened],
+                    [each.mode for each in changes.opened],
                 )
+            if changes.compared:
+                partitions = [ids.engine_partition(each) for each in changes.compared]
+                await connection.execute(self._queries["compare_runs"], partitions, changes.compared)
             if changes.closed:
                 partitions = [ids.engine_partition(each) for each in changes.closed]
                 await connection.execute(self._queries["close_runs"], partitions, changes.closed)

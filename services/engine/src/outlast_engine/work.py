@@ -1,5 +1,6 @@
 """The engine's work: fold each run, decide over its messages, say what the stored events call for."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -27,7 +28,7 @@ from outlast.execution.evolve import fold
 from outlast.execution.outstanding import end_status, outstanding
 from outlast.execution.state import Execution, StepStatus
 from outlast.execution.waits import verdict
-from outlast.history.events import End
+from outlast.history.events import End, ShadowCompared
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runbooks.definition import Runbook
 from outlast.runbooks.pinned import load_pinned
@@ -35,6 +36,7 @@ from outlast.runtime.logging import get_logger
 from outlast.runtime.tracing import trace_id
 from outlast.runtime.work import Turn
 from outlast_engine import inbound, metrics
+from outlast_engine.doubles import Doubles, is_double
 from outlast_engine.inbound import Input
 from outlast_engine.outbound import refused_signal, to_outgoing, unknown
 from outlast_engine.store import Changes, EngineStore, Opened
@@ -59,9 +61,11 @@ class EngineWork:
         self._bytes = 0
         self._runbooks: dict[str, Runbook | None] = {}
         self._stored_definitions: set[str] = set()
+        self._doubles = Doubles()
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
         """Load what the messages touch and decide over them in order."""
+        self._forget_doubles()
         changes = Changes()
         turn = Turn(changes)
         inputs = self._read(messages, turn)
@@ -85,6 +89,7 @@ class EngineWork:
         for execution_id in changes.closed:
             self._drop(execution_id)
         _count(changes, self._states)
+        self._forget_doubles()
         metrics.STATES_CACHED.set(len(self._states))
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
@@ -128,6 +133,7 @@ class EngineWork:
         for execution_id in missing:
             history = histories.get(execution_id, ())
             self._states[execution_id] = fold(execution_id, history)
+            self._doubles.keep(self._states[execution_id], history)
             self._weigh(execution_id)
         metrics.REPLAYED.inc(len(histories))
 
@@ -160,13 +166,20 @@ class EngineWork:
         self._states.pop(execution_id, None)
         self._bytes -= self._sizes.pop(execution_id, 0)
 
+    def _forget_doubles(self) -> None:
+        """Of a shadow run nothing is kept from one message to the next."""
+        for execution_id in self._doubles.forget():
+            self._drop(execution_id)
+
     async def _load_runbooks(self, inputs: Iterable[Input]) -> None:
         """Have the pinned definition of every run at hand: from the start message, or from the store."""
         wanted: dict[str, Raw | None] = {}
         for each in inputs:
             if isinstance(each.message, Start):
                 wanted[each.message.runbook.sha256] = each.message.definition
-            elif isinstance(each.message, ActivityResult | TimerDue | DeliverSignal | SlotGranted):
+            elif isinstance(
+                each.message, ActivityResult | TimerDue | DeliverSignal | SlotGranted | InlineOutcome
+            ):
                 wanted.setdefault(_pinned(self._states[each.message.execution_id]))
         missing = wanted.keys() - self._runbooks.keys()
         if len(self._runbooks) + len(missing) > DEFINITIONS_MAX:
@@ -200,14 +213,29 @@ class EngineWork:
     ) -> None:
         message = each.message
         match message:
-            case Start() | ActivityResult() | TimerDue() | DeliverSignal() | Cancel() | SlotGranted():
+            case (
+                Start()
+                | ActivityResult()
+                | TimerDue()
+                | DeliverSignal()
+                | Cancel()
+                | SlotGranted()
+                | InlineOutcome()
+            ):
                 state = self._states[message.execution_id]
                 digest = message.runbook.sha256 if isinstance(message, Start) else _pinned(state)
-                decision = decide(state, self._runbooks.get(digest), message, each.at)
+                runbook = self._runbooks.get(digest)
+                decision = decide(state, runbook, message, each.at)
                 if isinstance(decision, Rejection):
                     metrics.REJECTED.labels(decision.reason).inc()
                     self._answer_again(each, message, state, turn, answered)
                     return
+                if is_double(state):
+                    state, more = self._doubles.take_on(state.id, decision, runbook, each.at)
+                    self._states[state.id] = state
+                    decision = [*decision, *more]
+                    if state.compared is not None:
+                        changes.compared.append(state.id)
                 changes.events += [(message.execution_id, recorded) for recorded in decision]
                 if isinstance(message, Start):
                     self._open(message, each.at, changes)
@@ -222,11 +250,6 @@ class EngineWork:
                 else:
                     answered[message.execution_id] = 0
                     turn.pending.setdefault(each.received.at, []).append(message.execution_id)
-            case InlineOutcome():
-                fault = ContractError(
-                    f"expected a message that this release can decide over, got {message!r:.80}"
-                )
-                turn.dead.append((each.received, fault))
             case _:
                 assert_never(message)
 
@@ -244,13 +267,15 @@ class EngineWork:
             case DeliverSignal():  # nothing stored implies this answer
                 told = verdict(state, message.signal_id) if _is_own(state, message) else "unknown"
                 turn.answers.append(refused_signal(message, told))
-            case ActivityResult() | TimerDue() | Cancel() | SlotGranted():
+            case ActivityResult() | TimerDue() | Cancel() | SlotGranted() | InlineOutcome():
                 pass
 
     def _open(self, start: Start, at: datetime, changes: Changes) -> None:
         if start.runbook.sha256 not in self._stored_definitions:
             changes.definitions[start.runbook.sha256] = bytes(start.definition)
-        opened = Opened(start.execution_id, start.company_id, start.runbook.id, start.runbook.name, at)
+        opened = Opened(
+            start.execution_id, start.company_id, start.runbook.id, start.runbook.name, at, start.mode
+        )
         changes.opened.append(opened)
 
     def _say(self, changes: Changes, turn: Turn, before: dict[str, int], answered: dict[str, int]) -> None:
@@ -286,10 +311,12 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
     metrics.HISTORY_EVENTS.inc(len(changes.events))
     for execution_id, recorded in changes.events:
         ended = recorded.event
+        if isinstance(ended, ShadowCompared):
+            _count_compared(execution_id, ended)
         if not isinstance(ended, End):
             continue
         state = states.get(execution_id)
-        if state is None or state.ended is not ended:
+        if state is None or state.is_shadow or state.ended is not ended:
             continue
         status = end_status(ended)
         if status in ("failed", "partial"):
@@ -297,8 +324,17 @@ def _count(changes: Changes, states: dict[str, Execution]) -> None:
         metrics.EXECUTIONS_ENDED.labels(status).inc()
         if state.started_at is not None and state.ended_at is not None:
             metrics.LIVE_SECONDS.observe((state.ended_at - state.started_at).total_seconds())
-    if changes.opened:
-        metrics.EXECUTIONS_STARTED.labels("workflow").inc(len(changes.opened))
+    for mode, opened in Counter(each.mode for each in changes.opened).items():
+        metrics.EXECUTIONS_STARTED.labels(mode).inc(opened)
+
+
+def _count_compared(execution_id: str, compared: ShadowCompared) -> None:
+    metrics.SHADOW_COMPARED.labels("agreed" if compared.is_agreed else "differs").inc()
+    for each in compared.differences:
+        metrics.SHADOW_DIFFERENCES.labels(each.what, str(each.after_wait).lower()).inc()
+    if not compared.is_agreed:
+        log.warning("shadow_differs", execution_id=execution_id,
+                    differences=[f"{each.activity_id}: {each.what}" for each in compared.differences[:5]])  # fmt: skip
 
 
 def _log_end(state: Execution, status: str) -> None:

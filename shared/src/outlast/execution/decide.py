@@ -18,11 +18,12 @@ from outlast.contracts.messages import (
     ActivityResult,
     Cancel,
     DeliverSignal,
+    InlineOutcome,
     SlotGranted,
     Start,
     TimerDue,
 )
-from outlast.execution import cancelling, waits
+from outlast.execution import cancelling, shadow, waits
 from outlast.execution.plan import next_action, timeout_seconds
 from outlast.execution.state import Execution, Step, StepStatus
 from outlast.execution.status import FLOW, final_status
@@ -66,7 +67,9 @@ class Rejection:
 Decision: TypeAlias = list[Recorded] | Rejection
 
 
-RunMessage: TypeAlias = Start | ActivityResult | TimerDue | DeliverSignal | Cancel | SlotGranted
+RunMessage: TypeAlias = (
+    Start | ActivityResult | TimerDue | DeliverSignal | Cancel | SlotGranted | InlineOutcome
+)
 """What a run decides over."""
 
 
@@ -88,6 +91,8 @@ def decide(state: Execution, runbook: Runbook | None, message: RunMessage, at: d
             return _cancel(state, message, at)
         case SlotGranted():
             return _grant(state, runbook, message, at)
+        case InlineOutcome():
+            return _take_outcome(state, message, at)
         case _:
             assert_never(message)
 
@@ -110,6 +115,8 @@ def _start(state: Execution, runbook: Runbook | None, start: Start, at: datetime
             origin=start.origin,
         )
     )
+    if state.is_shadow and state.inline is None:
+        shadow.await_outcome(turn)
     turn.advance(runbook)
     return turn.events
 
@@ -119,6 +126,8 @@ def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, a
         return Rejection("unknown_execution")
     if state.is_ended:
         return Rejection("execution_ended")
+    if state.is_shadow:
+        return Rejection("shadow_run")
     step = state.steps.get(result.activity_id)
     if step is None or step.status is not StepStatus.SCHEDULED:
         return Rejection("activity_not_open")
@@ -137,16 +146,17 @@ def _settle(state: Execution, runbook: Runbook | None, result: ActivityResult, a
 def _fire(state: Execution, runbook: Runbook | None, due: TimerDue, at: datetime) -> Decision:
     if state.started is None:
         return Rejection("unknown_execution")
-    if state.is_ended:
-        return Rejection("execution_ended")
     timer = state.timers.get(due.timer_id)
     if timer is None:
-        return Rejection("timer_not_open")
+        return Rejection("execution_ended" if state.is_ended else "timer_not_open")
     turn = _Interpreter(state, at)
     if timer.event.purpose == cancelling.CANCEL:
         turn.record(TimerFired(timer_id=due.timer_id))
         cancelling.give_up(turn)
         turn.advance(runbook)
+    elif timer.event.purpose == shadow.OUTCOME:
+        turn.record(TimerFired(timer_id=due.timer_id))
+        shadow.abandon(turn, "the inline run did not say what it did")
     else:
         turn.resume(runbook, timer.event.activity_id, waits.fire(turn, timer))
     return turn.events
@@ -178,6 +188,8 @@ def _cancel(state: Execution, message: Cancel, at: datetime) -> Decision:
         return Rejection("execution_ended")
     if state.cancel is not None:
         return Rejection("cancel_known")
+    if state.is_shadow:
+        return Rejection("shadow_run")  # it ends as its inline run does
     turn = _Interpreter(state, at)
     cancelling.begin(turn, message)
     return turn.events
@@ -194,6 +206,32 @@ def _grant(state: Execution, runbook: Runbook | None, granted: SlotGranted, at: 
     turn = _Interpreter(state, at)
     turn.record(SlotTaken())
     turn.go_on(runbook, step if step.status is StepStatus.WAITING else None)
+    return turn.events
+
+
+def _take_outcome(state: Execution, message: InlineOutcome, at: datetime) -> Decision:
+    """Of a run that has not begun yet too: its start is on the way, and nobody would say this again."""
+    if state.started is not None and not (state.is_shadow and state.started.company_id == message.company_id):
+        return Rejection("not_a_shadow_run")
+    if state.inline is not None:
+        return Rejection("outcome_known")
+    if state.compared is not None:
+        return Rejection("execution_ended")
+    turn = _Interpreter(state, at)
+    shadow.take_outcome(turn, message)
+    return turn.events
+
+
+def proceed(state: Execution, runbook: Runbook | None, at: datetime) -> list[Recorded]:
+    """One step further with a shadow run, as far as it can go now; empty if it cannot, or is none.
+
+    Who drives a shadow run calls this after each decision, until it is empty, each time on a state that is folded
+    anew from stored bytes: so the comparison at the end proves replay, too.
+    """
+    if not state.is_shadow or state.compared is not None:
+        return []
+    turn = _Interpreter(state, at)
+    turn.step(runbook)
     return turn.events
 
 
@@ -237,17 +275,39 @@ class _Interpreter(Turn):
         if self.state.cancel is not None:
             cancelling.settle(self)
             return
+        if self.state.is_shadow:
+            return  # step by step: see proceed
         if runbook is None:
-            error = ActionError(
-                code="definition_unreadable", message="this release cannot read the pinned definition"
-            )
-            self.record(WorkflowFailed(error=error))
+            self._fail_unreadable()
             return
         while (found := next_action(runbook.actions, self.state)) is not None:
             if isinstance(found, Step):
                 return
             self._begin(found)
         self._end()
+
+    def step(self, runbook: Runbook | None) -> None:
+        """One step of a shadow run: an action begun or settled, the end, the comparison; nothing while it waits."""
+        state, inline = self.state, self.state.inline
+        if state.is_ended:
+            if inline is not None:
+                self.record(shadow.compare(state, inline))
+        elif runbook is None:
+            self._fail_unreadable()
+        elif inline is not None and inline.is_cut:
+            shadow.abandon(self, "what the inline run did was too large for one message")
+        elif (found := next_action(runbook.actions, state)) is None:
+            self._end()
+        elif inline is not None and shadow.is_beyond(inline, found.id):
+            shadow.follow(self, inline)
+        elif not isinstance(found, Step):
+            self._begin(found)
+        elif found.status is StepStatus.SCHEDULED and inline is not None:
+            shadow.settle(self, inline, found)
+
+    def _fail_unreadable(self) -> None:
+        message = "this release cannot read the pinned definition"
+        self.record(WorkflowFailed(error=ActionError(code="definition_unreadable", message=message)))
 
     def resume(self, runbook: Runbook | None, waited: str, again: Step | None = None) -> None:
         """The step's wait is over, `again` for another attempt: go on, but ask first for a slot that was given back.

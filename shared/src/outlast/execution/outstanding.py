@@ -11,6 +11,7 @@ from msgspec import UNSET, structs
 
 from outlast.contracts.messages import (
     CancelTimer,
+    Compared,
     Finished,
     Resumed,
     Resuming,
@@ -49,6 +50,7 @@ Command: TypeAlias = (
     | Resumed
     | Resuming
     | Finished
+    | Compared
 )
 
 
@@ -67,6 +69,9 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
         commands.extend(_verdicts(state, started, after_sequence))
     if after_sequence > 0 and (state.cancelled_timers or state.waits_changed > after_sequence):
         commands.extend(_tidied(state, started, after_sequence))
+    if state.is_shadow:
+        commands.extend(_of_double(state, started, after_sequence))
+        return commands
     if state.ended is not None:
         commands.append(_finished(state, started, state.ended, after_sequence))
         return commands
@@ -86,6 +91,29 @@ def outstanding(state: Execution, after_sequence: int = 0) -> list[Command]:
         commands.extend(_subscriptions(state, started, after_sequence))
         commands.append(_waiting(state, started))
     return commands
+
+
+def _of_double(state: Execution, started: WorkflowStarted, after_sequence: int) -> Iterator[Command]:
+    """A shadow run orders no action and has no record; its waits are real, and its last word is the comparison."""
+    compared = state.compared
+    if compared is None:
+        yield from _timers(state, after_sequence)
+        if not state.is_ended:
+            yield from _subscriptions(state, started, after_sequence)
+        return
+    assert state.compared_at is not None
+    if state.compared_sequence > after_sequence:
+        yield Compared(
+            execution_id=state.id,
+            company_id=started.company_id,
+            runbook=started.runbook,
+            lane=started.lane,
+            at=state.compared_at,
+            is_agreed=compared.is_agreed,
+            steps_compared=compared.steps_compared,
+            differences=compared.differences,
+            expected=compared.expected,
+        )
 
 
 def _timers(state: Execution, after_sequence: int) -> Iterator[Command]:

@@ -21,7 +21,7 @@ class Turn:
     """What is decided now about one run."""
 
     def __init__(self, state: Execution, at: datetime) -> None:
-        assert state.started is not None or state.sequence == 0
+        assert state.started is not None or state.inline is not None or state.sequence == 0
         self.state = state
         self.at = at
         self.events: list[Recorded] = []

@@ -11,17 +11,20 @@ from outlast.contracts.messages import (
     Cancel,
     DeliverSignal,
     EventReference,
+    InlineOutcome,
+    OutcomeStep,
     RunbookReference,
     SlotGranted,
     Start,
     TimerDue,
 )
 from outlast.contracts.parts import NO_ORIGIN, Origin
-from outlast.execution.decide import Decision, Rejection, RunMessage, decide
+from outlast.execution.decide import Decision, Rejection, RunMessage, decide, proceed
 from outlast.execution.evolve import fold
+from outlast.execution.outstanding import end_status
 from outlast.execution.state import Execution
 from outlast.history import codec
-from outlast.history.events import Event, Recorded
+from outlast.history.events import ActivityCompleted, Event, Recorded
 from outlast.runbooks.definition import Runbook
 from outlast.runbooks.documents import Json, canonical
 from outlast.runbooks.pinned import load_pinned
@@ -160,11 +163,50 @@ class Spec:
         self.now += timedelta(seconds=1)
         decision = decide(self.state, self.definition, message, self.now)
         if not isinstance(decision, Rejection):
-            self.history += decision
-            stored = [Recorded(r.sequence, r.at, codec.decode(codec.encode(r.event))) for r in self.history]
-            replayed = fold(EXECUTION, stored)
-            assert plain(replayed) == plain(self.state), "replayed state differs from live state"
+            self._keep(decision)
+            while self.state.is_shadow:
+                self.state = self._replayed()
+                if not (more := proceed(self.state, self.definition, self.now)):
+                    break
+                self._keep(more)
         return decision
+
+    def _keep(self, decided: list[Recorded]) -> None:
+        self.history += decided
+        assert plain(self._replayed()) == plain(self.state), "replayed state differs from live state"
+
+    def _replayed(self) -> Execution:
+        stored = [Recorded(r.sequence, r.at, codec.decode(codec.encode(r.event))) for r in self.history]
+        return fold(EXECUTION, stored)
+
+    def outcome(self) -> InlineOutcome:
+        """What this run, if it is an inline one that has ended, tells its double."""
+        completed = {each.activity_id: each for each in self.events() if isinstance(each, ActivityCompleted)}
+        assert self.state.ended is not None
+        steps = [
+            OutcomeStep(
+                activity_id=step.id,
+                action=step.action,
+                action_class=step.action_class,
+                status=step.status.value,
+                attempts=step.attempt,
+                started_at=step.started_at,
+                duration_ms=step.duration_ms,
+                reason=step.reason,
+                input=UNSET if step.scheduled is None else step.scheduled.input,
+                output=completed[step.id].output if step.id in completed else UNSET,
+                fold=completed[step.id].fold if step.id in completed else UNSET,
+                error=step.error,
+            )
+            for step in self.state.steps.values()
+        ]
+        return InlineOutcome(
+            execution_id=EXECUTION,
+            company_id="acme",
+            status=end_status(self.state.ended),
+            at=self.now,
+            steps=tuple(steps),
+        )
 
     def events(self) -> list[Event]:
         """All that happened."""
