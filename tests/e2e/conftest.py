@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.journeys import BusyServer, System
 
-from outlast_cli.sample import allow_receiver, choose_receiver
+from outlast_cli.sample import allow_receiver, choose_receiver, free_port_pair, use_mail_receiver
 from outlast_local import down, up
 from outlast_local.layout import RunFolder
 
@@ -20,9 +19,7 @@ SAMPLE_SECONDS_MAX = 240.0
 
 def own_receiver(folder: RunFolder) -> None:
     """A port of our own: the usual one may be another system's by the time that we need it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port_pair('127.0.0.1', 0)}"
     folder.create()
     (folder.root / "receiver.json").write_text(json.dumps({"address": address}))
 
@@ -44,7 +41,10 @@ def system() -> Iterator[System]:
         receiver = choose_receiver(folder)
         patch.setenv("OUTLAST_EGRESS_ALLOW", "")
         patch.setenv("PMAP_RUNBOOK_ENGINE", "workflow")
+        for name in ("OUTLAST_ACTION_EXECUTOR_SMTP_URL", "OUTLAST_ACTION_EXECUTOR_SMTP_FROM"):
+            patch.setenv(name, "")
         allow_receiver(receiver)
+        use_mail_receiver(receiver)
         allow_receiver(busy.address)
         try:
             running = up(run_dir=root, owner_pid=os.getpid())

@@ -18,6 +18,10 @@ SAMPLES = sorted((Path(__file__).parents[3] / "samples" / "runbooks").glob("*.ya
 OUTSIDE = {
     "http_request": "notify",
     "send_webhook": "notify",
+    "send_email": "notify",
+    "send_slack_message": "notify",
+    "change_finding_status": "finding",
+    "assign_finding": "finding",
     "change_finding_severity": "finding",
     "add_finding_tags": "finding",
     "append_comment": "finding",
@@ -81,6 +85,37 @@ def test_the_sample_that_sleeps_escalates_afterwards() -> None:
     spec.fire("grace")
     assert scheduled(spec) == ["escalate"]
     assert "Trivy found 5 critical findings on shop at 12:00." in given(spec, "escalate")
+
+
+def test_the_sample_that_hands_over_writes_to_the_owner_of_the_finding() -> None:
+    finding = {
+        "id": "F-7",
+        "title": "A key <in>\na file",
+        "severity": "critical",
+        "status": "open",
+        "tool": "Trivy",
+    }
+    asset: dict[str, Json] = {
+        "id": "a-1",
+        "name": "shop",
+        "owning_team": {"id": "shop-team", "name": "Shop team"},
+    }
+    (path,) = [each for each in SAMPLES if each.stem == "hand-over-critical-findings"]
+    payload = dict(PAYLOAD)
+    payload["finding"], payload["asset"] = finding, asset
+    spec = Spec(read(path), payload)
+    spec.start()
+    assert msgspec.json.decode(given(spec, "give")) == {"finding_id": "F-7", "team_ids": ["shop-team"]}
+    changed: dict[str, Json] = {"status": "assigned", "teams": ["shop-team"]}
+    spec.succeed("give", changed, folded={"finding": changed})
+    spec.succeed("channel")
+    mail = msgspec.json.decode(given(spec, "mail"))
+    assert mail["to"] == "Shop team <shop-team@example.org>"
+    assert mail["subject"] == "[CRITICAL] A key <in> a file"
+    assert "assigned to shop-team." in mail["body"]
+    receipt: dict[str, Json] = {"message_id": "<m@example.org>"}
+    spec.succeed("mail", receipt)
+    assert "Shop team was written to (mail <m@example.org>)." in given(spec, "begin")
 
 
 def asked() -> Spec:

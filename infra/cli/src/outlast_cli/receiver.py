@@ -1,6 +1,7 @@
 """A receiver for the sample runbooks' calls: answers every POST with 200 and writes it down, one JSON a line.
 
-It runs beside the local system and ends with it: `--with-pid` names the process whose end is its own.
+It takes their mail too, on the next port. It runs beside the local system and ends with it: `--with-pid` names the
+process whose end is its own.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
+
+from outlast_cli.mail_receiver import MailReceiver
 
 BODY_BYTES_MAX = 1024 * 1024
 CHECK_SECONDS = 0.5
@@ -30,7 +33,8 @@ class Receiver(ThreadingHTTPServer):
         self.received = 0
 
     def keep(self, entry: dict[str, object]) -> int:
-        """Append one call; returns how many there were."""
+        """Append one call with its time; returns how many there were."""
+        entry = {"at": datetime.now(UTC).isoformat(), **entry}
         with self._lock, self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self.received += 1
@@ -58,8 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {
             name.lower(): value for name, value in self.headers.items() if name.lower() not in CREDENTIALS
         }
-        at = datetime.now(UTC).isoformat()
-        number = self.server.keep({"at": at, "path": self.path, "headers": headers, "body": body})
+        number = self.server.keep({"path": self.path, "headers": headers, "body": body})
         self._answer(200, {"received": True, "ticket": f"DEMO-{number}", "path": self.path})
 
     def _answer(self, status: int, body: dict[str, object]) -> None:
@@ -82,13 +85,21 @@ def main() -> None:
     parser.add_argument("--with-pid", type=int, required=True)
     options = parser.parse_args()
     server = Receiver(("127.0.0.1", options.port), options.log)
+    mail = MailReceiver(("127.0.0.1", mail_port(options.port)), server.keep)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=mail.serve_forever, daemon=True).start()
     pause = threading.Event()
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(options.with_pid)
         while _lives(process) and not pause.wait(CHECK_SECONDS):
             pass
     server.shutdown()
+    mail.shutdown()
+
+
+def mail_port(port: int) -> int:
+    """Where mail is taken, beside the calls at this port."""
+    return port + 1
 
 
 def _lives(process: psutil.Process) -> bool:

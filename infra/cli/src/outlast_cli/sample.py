@@ -23,6 +23,7 @@ from outlast_cli.commands.imports import import_report, sentence
 from outlast_cli.commands.runbooks import Document, check_plan, plan_of, read_documents, save
 from outlast_cli.failures import Failure
 from outlast_cli.profiles import ADMINISTRATOR, Profile, Profiles, Target, read_profiles, write_profiles
+from outlast_cli.receiver import mail_port
 from outlast_local.layout import RunFolder, project_folder
 from outlast_local.lifecycle import Running, status
 
@@ -40,6 +41,7 @@ RUNS_TIMEOUT_SECONDS = 120.0
 QUIET_SECONDS = 2.0
 """No new run for so long, and none unfinished: what the reports caused is done."""
 POLL_SECONDS = 0.25
+PORT_TRIES_MAX = 20
 
 Tell = Callable[[str], None]
 
@@ -70,16 +72,38 @@ def choose_receiver(folder: RunFolder) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     host, _, port = RECEIVER_ADDRESS.partition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            probe.bind((host, 0))
-        address = f"{host}:{probe.getsockname()[1]}"
+    address = f"{host}:{free_port_pair(host, int(port))}"
     folder.create()
     kept.write_text(json.dumps({"address": address}))
     return address
+
+
+def free_port_pair(host: str, wanted: int) -> int:
+    """A port for calls whose next one, for mail, is free as well: the wanted one if that is so."""
+    for port in (wanted, *(0,) * PORT_TRIES_MAX):
+        with socket.socket() as calls, socket.socket() as mail:
+            for each in (calls, mail):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                calls.bind((host, port))
+                found = int(calls.getsockname()[1])
+                mail.bind((host, mail_port(found)))
+            except (OSError, OverflowError):
+                continue
+            return found
+    raise Failure("no two free ports side by side were found", next_step="outlast up --sample, again")
+
+
+def use_mail_receiver(address: str) -> None:
+    """Let runbooks' mail go to the receiver at this address, unless a relay is set."""
+    if os.environ.get("OUTLAST_ACTION_EXECUTOR_SMTP_URL"):
+        return
+    host, _, port = address.partition(":")
+    relay = f"smtp://{host}:{mail_port(int(port))}"
+    os.environ["OUTLAST_ACTION_EXECUTOR_SMTP_URL"] = f"{relay}?starttls=never"
+    sender = "OUTLAST_ACTION_EXECUTOR_SMTP_FROM"
+    os.environ[sender] = os.environ.get(sender) or "Outlast <outlast@example.org>"
+    allow_receiver(relay)
 
 
 def allow_receiver(address: str) -> None:
