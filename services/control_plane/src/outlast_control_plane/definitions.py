@@ -16,7 +16,7 @@ from outlast.runbooks.documents import digest
 from outlast.runbooks.faults import DefinitionRefused
 from outlast.runbooks.pinned import pin
 from outlast.runbooks.reading import parse_runbook
-from outlast_control_plane.core.naming import runbook_id
+from outlast.runbooks.naming import runbook_id
 from outlast_control_plane.problems import Fault, Problem, invalid, unavailable
 
 SOURCE_BYTES_MAX = 2 * DEFINITION_BYTES_MAX

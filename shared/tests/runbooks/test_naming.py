@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outlast_control_plane.access import NAME_PATTERN
-from outlast_control_plane.core.naming import runbook_id
+from outlast.runbooks.naming import runbook_id
 
 
 @pytest.mark.parametrize(
