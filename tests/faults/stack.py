@@ -47,20 +47,23 @@ class Outcome:
 class Stack:
     """One system in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, drops_answers: int = 0) -> None:
+        """`drops_answers` n: one of n answers of the gate never reaches the matcher."""
         self.folder = folder
         self.control = folder / "control.json"
         self.receiver = Receiver()
         self.kills = 0
         self.sent: list[str] = []
         os.environ["FAULTS_CONTROL"] = str(self.control)
+        os.environ["FAULTS_DROP_ANSWERS"] = str(drops_answers)
         os.environ["PYTHONPATH"] = INJECT
         os.environ["OUTLAST_EGRESS_ALLOW"] = "127.0.0.0/8"
         os.environ["PMAP_RUNBOOK_ENGINE"] = "workflow"
         try:
             running = up(run_dir=folder / "run", owner_pid=os.getpid())
         finally:
-            del os.environ["PYTHONPATH"], os.environ["FAULTS_CONTROL"]
+            del os.environ["PYTHONPATH"], os.environ["FAULTS_CONTROL"], os.environ["FAULTS_DROP_ANSWERS"]
+        self.kafka = running.kafka_bootstrap
         self.dsn = running.postgres_dsn
         self.api = httpx.Client(
             base_url=f"{running.control_plane_url}/api/v1",

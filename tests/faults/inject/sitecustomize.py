@@ -107,8 +107,31 @@ def store_of(service: str, point: str) -> tuple[type, str]:
             return PostgresFinalizerStore, "commit"
 
 
+def drop_answers(one_in: int) -> None:
+    """One message of `gate.decisions` in so many is lost on its way to the matcher."""
+    from outlast.messaging.kafka import KafkaSource
+
+    inner = KafkaSource.poll
+    seen = [0]
+
+    def is_dropped(message) -> bool:
+        if message.topic != "gate.decisions":
+            return False
+        seen[0] += 1
+        return seen[0] % one_in == 0
+
+    @functools.wraps(inner)
+    async def poll(self, *args, **kwargs):
+        return [each for each in await inner(self, *args, **kwargs) if not is_dropped(each)]
+
+    KafkaSource.poll = poll
+
+
 def main() -> None:
     """Arm, if this process is the one."""
+    one_in = int(os.environ.get("FAULTS_DROP_ANSWERS") or 0)
+    if one_in and "outlast_trigger_matcher" in sys.orig_argv:
+        drop_answers(one_in)
     path = os.environ.get("FAULTS_CONTROL", "")
     started = [word for word in sys.orig_argv if word.startswith("outlast_")]
     if not path or not started or not os.path.exists(path):
