@@ -1,5 +1,6 @@
 """Action types come by entry point, a third party's like our own; the catalogue tells what there is."""
 
+import re
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_every_example_fits_its_own_schema(name: str) -> None:
     schema = registered.type.config_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(dict(registered.type.example), schema)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_type_is_in_the_document_with_its_config_and_what_undoes_it(name: str) -> None:
+    registered = load_registry().get(name)
+    assert registered is not None
+    (row,) = [line for line in DOCUMENT.read_text().splitlines() if re.match(rf"\| (`\w+`, )*`{name}`", line)]
+    if name != "when":
+        properties = registered.type.config_schema().get("properties", {})
+        assert {f"`{each}`" for each in properties} <= set(re.findall(r"`\w+`", row))  # type: ignore[union-attr]
+    assert f"`{registered.type.undo}`" in row or not registered.type.undo
 
 
 def test_a_finding_action_says_what_its_finding_is_by_default() -> None:
