@@ -14,7 +14,16 @@ from outlast.db.partitioning import ensure_weekly_partitions
 from outlast.errors import DataRejected, Fenced
 from outlast_action_executor.core.claim import Resolution
 from outlast_action_executor.local import LocalLedger, LocalTables
-from outlast_action_executor.ports import Committed, Group, Ledger, NewClaim, Operation, Settlement
+from outlast_action_executor.ports import (
+    Committed,
+    Group,
+    KnownRun,
+    Ledger,
+    NewClaim,
+    Operation,
+    RunEnd,
+    Settlement,
+)
 from outlast_action_executor.store import PostgresLedger, connect_ledger
 
 AT = TopicPartition("activities.notify", 0)
@@ -56,7 +65,8 @@ async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
         return
     pool = await connect_ledger(request.getfixturevalue("postgres"))
     await migrate(pool, "executor", migration_files("outlast_action_executor"))
-    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC))
+    for table in ("claims", "runs"):
+        await ensure_weekly_partitions(pool, "executor", table, datetime.now(UTC))
     made: list[PostgresLedger] = []
 
     def connect() -> PostgresLedger:
@@ -219,3 +229,34 @@ async def test_an_old_execution_falls_into_the_default_table(ledgers: Ledgers) -
     old = Operation(ids.execution_id(birth, 4, "acme", "test", "old", "rb"), "tell")
     assert (await ledger.commit(claim(old))).claimed == [True]
     assert (await ledger.commit(settle(old))).settled == [True]
+
+
+async def test_of_the_ends_of_a_run_the_first_stands_and_is_told(ledgers: Ledgers) -> None:
+    first, second = await ledgers.living("0"), await ledgers.living("1")
+    mine, other = RunEnd(A.execution_id, b"mine"), RunEnd(A.execution_id, b"other", b"outcome")
+    another = RunEnd(B.execution_id, b"b", b"outcome")
+    assert list((await first.commit(Group(ends=[mine]))).ended) == [mine]
+    ended = (await second.commit(Group(ends=[another, other]))).ended
+    assert sorted(ended) == sorted([another, mine])
+    assert list((await first.commit(Group(ends=[another]))).ended) == [another]
+
+
+async def test_a_run_is_known_by_its_claims_until_it_has_an_end(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    assert await ledger.look_up_runs([A.execution_id, B.execution_id]) == {}
+    await ledger.commit(Group(claims=[NewClaim(A, 1, 60.0), NewClaim(A, 2, 60.0)]))
+    (known,) = (await ledger.look_up_runs([A.execution_id, B.execution_id])).values()
+    assert (known.end, sorted(known.tried)) == (None, [("tell", 1), ("tell", 2)])
+    end = RunEnd(B.execution_id, b"b", b"outcome")
+    await ledger.commit(Group(ends=[end]))
+    found = await ledger.look_up_runs([B.execution_id, A.execution_id])
+    assert set(found) == {A.execution_id, B.execution_id}
+    assert found[B.execution_id] == KnownRun(end, ())
+
+
+async def test_an_end_is_recorded_with_the_results_and_claims_of_its_group(ledgers: Ledgers) -> None:
+    ledger = await ledgers.living()
+    await ledger.commit(claim(A))
+    end = RunEnd(A.execution_id, b"end")
+    group = Group(settlements=[Settlement(A, 1, b"r", True)], claims=[NewClaim(B, 1, 60.0)], ends=[end])
+    assert await ledger.commit(group) == Committed([True], [True], (end,))

@@ -104,7 +104,7 @@ class LocalLedger:
         self._tables.fence.apply(group.moves)
         settled = [self._settle(each) for each in group.settlements]
         claimed = [self._claim(each) for each in group.claims]
-        ended = [self._tables.ends.setdefault(each.execution_id, each) for each in group.ends]
+        ended = tuple(self._tables.ends.setdefault(each.execution_id, each) for each in group.ends)
         return Committed(settled, claimed, ended)
 
     def _is_settleable(self, settlement: Settlement) -> bool:

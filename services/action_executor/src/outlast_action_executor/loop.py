@@ -24,7 +24,7 @@ all activities (`inline.py`); only the result goes to the run, in this process, 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
 from outlast import limits
-from outlast.contracts.topics import ENGINE_INBOX, INLINE, LIFECYCLE, Claim, TopicPartition
+from outlast.contracts.topics import ENGINE_INBOX, LIFECYCLE, Claim, TopicPartition
 from outlast.errors import ContractError, DataRejected, Fenced, TransientError
 from outlast.messaging.dead_letter import dead_letter
 from outlast.messaging.ports import Outgoing, Received, Source
@@ -196,7 +196,7 @@ class ExecutorLoop:
             if not partition.offsets.take(item):
                 continue
             try:
-                if message.topic == INLINE:
+                if partition.is_inline:
                     asked = inbound.read_inline(message, self._inbox_partitions, self._lanes)
                     self._runs.take(item, asked, message)
                     continue

@@ -122,7 +122,7 @@ class PostgresLedger:
         new = [claim for claim in group.claims if claim.over is None]
         settlements = [(*each.of, each.attempt, each.result, each.is_success) for each in group.settlements]
         claims = [(*each.of, each.attempt, each.seconds, each.resolution) for each in new]
-        ended = group.ends
+        ended: Sequence[RunEnd] = tuple(group.ends)
         if settlements or claims or ended:
             count = await connection.fetchrow(
                 self._queries["commit_group"],
@@ -142,10 +142,12 @@ class PostgresLedger:
         of_claims = [next(claimed) if each.over is None else each in taken for each in group.claims]
         return Committed(settled, of_claims, ended)
 
-    async def _recorded_ends(self, connection: Any, ends: Sequence[RunEnd]) -> list[RunEnd]:
+    async def _recorded_ends(self, connection: Any, ends: Sequence[RunEnd]) -> Sequence[RunEnd]:
         """Some of these runs had ended before, as another process saw them."""
         rows = await connection.fetch(self._queries["look_up_runs"], [each.execution_id for each in ends])
-        return [RunEnd(str(execution_id), finished, outcome) for execution_id, finished, outcome, *_ in rows]
+        return tuple(
+            RunEnd(str(execution_id), finished, outcome) for execution_id, finished, outcome, *_ in rows
+        )
 
     async def _which(
         self,
