@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from outlast.actions import ActionFailed, FindingOperation, HttpRequest, HttpRes
 from outlast.clock import SystemClock
 from outlast.contracts.messages import EventReference, RunActivity, RunbookReference
 from outlast.testing.wire_server import WireServer
-from outlast_action_executor.actions.notify.answers import retry_after
+from outlast_action_executor.actions.notify.answers import refuse, retry_after
 from outlast_action_executor.core.claim import Resolution
 from outlast_action_executor.platform import PlatformFindings
 from outlast_action_executor.ports import Ran
@@ -190,6 +191,32 @@ async def test_what_was_sent_as_a_secret_is_not_in_the_error(do: Do, server: Wir
     assert "s3cr3t" not in error.message
     assert "abcdefgh" not in error.message
     assert "***" in error.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.example/hook?sig=ab%2Fcd%2Bef%3D12",
+        "https://x.example/hook/ab%2Fcd%2Bef%3D12-and-some-more",
+        "https://x.example/hook?sig=ab/cd+ef=12&also=12345678",
+    ],
+)
+def test_a_secret_is_not_in_the_error_however_the_server_writes_it(url: str) -> None:
+    request = HttpRequest(method="POST", url=url)
+    response = HttpResponse(status=400, headers={}, body=f"{unquote(url)} {url}".encode())
+    message = refuse(request, response, NOW).message
+    assert message.count("***") >= 2
+    assert "ab/c" not in message
+    assert "ab%2F" not in message
+
+
+@pytest.mark.parametrize("length", [20, 100, 1_200])
+def test_a_secret_that_is_cut_where_we_stop_reading_is_not_in_the_error_either(length: int) -> None:
+    """What is left of the text is shorter, so that its end comes into view."""
+    secret = "".join(chr(ord("a") + number % 26) for number in range(length))
+    request = HttpRequest(method="POST", url="https://x.example/", headers={"X-Key": secret})
+    response = HttpResponse(status=400, headers={}, body=(secret + " ").encode() * 300)
+    assert "abc" not in refuse(request, response, NOW).message
 
 
 async def test_a_refused_address_is_a_failure_that_says_so(do: Do) -> None:

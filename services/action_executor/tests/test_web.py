@@ -2,8 +2,12 @@
 
 import asyncio
 import socket
+import ssl
+import threading
+from typing import Any
 
 import pytest
+import trustme
 
 from outlast.actions import ActionFailed, HttpRequest, HttpResponse
 from outlast.limits import RESPONSE_BYTES_MAX
@@ -168,7 +172,7 @@ async def test_credentials_do_not_travel_to_another_origin(server: WireServer) -
     other = WireServer()
     await other.start()
     web = Web(Guard(["127.0.0.0/8"]))
-    headers = {"Authorization": "Bearer s", "Cookie": "c=1", "X-Kept": "1"}
+    headers = {"Authorization": "Bearer s", "Cookie": "c=1", "X-Api-Key": "k", "Idempotency-Key": "1"}
 
     async def follow(location: str) -> HttpResponse:
         return await web.request(
@@ -177,9 +181,10 @@ async def test_credentials_do_not_travel_to_another_origin(server: WireServer) -
 
     await follow(f"{other.url}/ok")
     await follow(f"{server.url}/ok")
-    assert {"authorization", "cookie"}.isdisjoint(other.requests[0].headers)
-    assert other.requests[0].headers["x-kept"] == "1"
+    assert {"authorization", "cookie", "x-api-key"}.isdisjoint(other.requests[0].headers)
+    assert other.requests[0].headers["idempotency-key"] == "1"
     assert server.requests[-1].headers["authorization"] == "Bearer s"
+    assert server.requests[-1].headers["x-api-key"] == "k"
     await web.close()
     await other.stop()
 
@@ -222,3 +227,73 @@ async def test_a_name_is_checked_and_connected_to_at_one_resolution(server: Wire
     failure = await failure_of(web, HttpRequest(method="GET", url=f"http://r.example:{port}/ok"))
     assert failure.code == "egress_refused"
     await web.close()
+
+
+async def test_names_that_nobody_answers_hold_back_nobody_else(
+    server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than the event loop has threads of its own."""
+    answered = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **named: Any) -> Any:
+        if host.endswith(".dead.example"):
+            answered.wait(30)
+            raise OSError("nobody answers")
+        return real(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    web = Web(Guard(["127.0.0.0/8", "::1/128"]))
+    dead = [
+        asyncio.ensure_future(
+            failure_of(web, HttpRequest(method="GET", url=f"http://{number}.dead.example/"))
+        )
+        for number in range(100)
+    ]
+    try:
+        await asyncio.sleep(0)  # all of them have begun to ask
+        url = server.url.replace("127.0.0.1", "localhost")
+        async with asyncio.timeout(10):
+            assert (await web.request(HttpRequest(method="GET", url=f"{url}/ok"))).status == 200
+    finally:
+        answered.set()
+    assert {each.code for each in await asyncio.gather(*dead)} == {"dns_failed"}
+    await web.close()
+
+
+class Addresses:
+    """A resolver that knows one address."""
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "name", "code"),
+    [
+        (True, "hooks.example", ""),
+        (True, "other.example", "tls_failed"),
+        (False, "hooks.example", "tls_failed"),
+    ],
+)
+async def test_a_certificate_must_be_trusted_and_name_the_host_that_was_asked_for(
+    is_trusted: bool, name: str, code: str
+) -> None:
+    """The connection is made to an address, but the name is what is verified."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    ours = ssl.create_default_context()
+    (authority if is_trusted else trustme.CA()).configure_trust(ours)
+    server = WireServer(tls=context)
+    await server.start()
+    web = Web(Guard(["127.0.0.0/8"]), Addresses(), ours)
+    request = HttpRequest(method="POST", url=f"https://hooks.example:{server.url.rpartition(':')[2]}/ok")
+    if code:
+        failure = await failure_of(web, request)
+        assert (failure.code, failure.is_retryable, failure.is_unknown) == (code, False, False)
+        assert server.requests == []
+    else:
+        assert (await web.request(request)).status == 200
+    await web.close()
+    await server.stop()

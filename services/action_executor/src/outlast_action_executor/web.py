@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -17,10 +18,11 @@ import httptools
 import msgspec
 
 from outlast.actions import ActionFailed, HttpRequest, HttpResponse
-from outlast.limits import CALLS_PER_DESTINATION_MAX, REDIRECTS_MAX
+from outlast.limits import CALLS_IN_FLIGHT_MAX, CALLS_PER_DESTINATION_MAX, REDIRECTS_MAX
 from outlast_action_executor.guard import EgressRefused, Guard, Target, literal, take_apart
 from outlast_action_executor.wire import Answer, Connection, Disconnected, write_request
 
+RESOLVE_SECONDS_MAX = 10.0
 CONNECT_SECONDS_MAX = 10.0
 IDLE_SECONDS_MAX = 4.0
 """Below what common servers keep an idle connection (5 s), so that few requests meet one that is being closed."""
@@ -42,7 +44,18 @@ _FRAMING = frozenset(
         "expect",
     )
 )
-_CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization"))
+_TRAVELLING = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "content-type",
+        "idempotency-key",
+        "traceparent",
+        "user-agent",
+    )
+)
+"""What another origin may be told after a redirect. Any other header may be a credential: X-Api-Key, Private-Token."""
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
@@ -55,12 +68,25 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """The machine's resolver, in a thread."""
+    """The machine's resolver, in threads of its own: as many as there are calls.
+
+    The event loop's own threads are few, and names that nobody answers hold a thread each for half a minute: a tenant's
+    dead names would hold back everybody's.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(CALLS_IN_FLIGHT_MAX, thread_name_prefix="resolve")
 
     async def resolve(self, host: str, port: int) -> list[str]:
         """The addresses of a name."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(RESOLVE_SECONDS_MAX):
+            return await loop.run_in_executor(self._threads, _look_up, host, port)
+
+
+def _look_up(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Web:
@@ -223,7 +249,7 @@ def _redirected(request: HttpRequest, status: int, *, is_same_origin: bool) -> H
     """The request of the next hop: credentials stay at their origin; 303 (and 301, 302 after a POST) mean GET."""
     headers: Mapping[str, str] = request.headers
     if not is_same_origin:
-        headers = {name: value for name, value in headers.items() if name not in _CREDENTIALS}
+        headers = {name: value for name, value in headers.items() if name in _TRAVELLING}
     if status == 303 or (status in (301, 302) and request.method == "POST"):
         headers = {name: value for name, value in headers.items() if not name.startswith("content-")}
         return msgspec.structs.replace(request, method="GET", headers=headers, body=b"")

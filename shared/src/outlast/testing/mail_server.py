@@ -81,7 +81,12 @@ class MailServer:
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         is_right = data.password == self.password.encode()
-        return AuthResult(success=is_right, handled=False, auth_data=data.login.decode())
+        if is_right:
+            return AuthResult(success=True, handled=False, auth_data=data.login.decode())
+        # a server that repeats what it was told
+        return AuthResult(
+            success=False, handled=False, message=f"535 5.7.8 {data.password.decode()} is wrong"
+        )
 
     async def _reply(self, step: str, server: SMTP, usual: str) -> str:
         reply = self.replies.get(step, usual)

@@ -1,6 +1,7 @@
 """A real HTTP server on a real socket, with the ways in which servers misbehave as modes of the path."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 
 
@@ -25,9 +26,12 @@ class WireServer:
     _server: asyncio.Server | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
+    tls: ssl.SSLContext | None = None
+
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+        scheme = "https" if self.tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         assert self._server is not None

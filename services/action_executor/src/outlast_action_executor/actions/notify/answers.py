@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -14,6 +15,8 @@ RETRYABLE = frozenset((408, 425, 429))
 RETRY_AFTER_SECONDS_MAX = 24 * 3600.0
 _BODY_BYTES_MAX = OUTPUT_BYTES_MAX // 2
 """Of a body in an output: JSON text may double by escaping."""
+_EXCERPT_BYTES_MAX = 4 * ERROR_EXCERPT_CHARACTERS_MAX
+_SECRET_CHARACTERS_MIN = 8
 _SECRET_PART_CHARACTERS_MIN = 20
 """A part of a URL's path that is so long names nothing that people named: webhooks have their credential there."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
@@ -79,15 +82,30 @@ def _parsed(response: HttpResponse, body: bytes, *, is_cut: bool) -> object:
 
 def _excerpt(request: HttpRequest, response: HttpResponse) -> str:
     """The beginning of the body on one line, without what the request sent as a secret: servers echo."""
-    text = response.body[: 4 * ERROR_EXCERPT_CHARACTERS_MAX].decode("utf-8", "replace")
-    for secret in _secrets(request.headers, request.url):
+    head = response.body[:_EXCERPT_BYTES_MAX]
+    text = head.decode("utf-8", "replace")
+    secrets = _secrets(request.headers, request.url)
+    for secret in secrets:
         text = text.replace(secret, "***")
+    if len(head) < len(response.body) or response.is_truncated:
+        text = _without_cut_secret(text, secrets)
     return _UNPRINTABLE.sub(" ", text).strip()[:ERROR_EXCERPT_CHARACTERS_MAX]
 
 
 def _secrets(headers: Mapping[str, str], url: str) -> list[str]:
-    words = [word for value in headers.values() for word in (value, *value.split()) if len(word) >= 8]
+    """What may be a credential, longest first, as it was sent and as a server would understand it."""
+    words = [word for value in headers.values() for word in (value, *value.split())]
     path, _, query = url.partition("?")
+    words += [part.partition("=")[2] for part in query.split("&")]
     words += [part for part in path.split("/")[3:] if len(part) >= _SECRET_PART_CHARACTERS_MIN]
-    words += [part.partition("=")[2] for part in query.split("&") if len(part.partition("=")[2]) >= 8]
-    return sorted(words, key=len, reverse=True)
+    understood = [each for word in words for each in (word, unquote(word), unquote_plus(word))]
+    return sorted({word for word in understood if len(word) >= _SECRET_CHARACTERS_MIN}, key=len, reverse=True)
+
+
+def _without_cut_secret(text: str, secrets: Sequence[str]) -> str:
+    """Text that was cut somewhere, without the beginning of a secret at its end."""
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(text)), 0, -1):
+            if text.endswith(secret[:length]):
+                return text[:-length]
+    return text
