@@ -1,0 +1,195 @@
+"""One suite for the engine's rows, in memory and in Postgres: histories, definitions, what is open, who leaves it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import Raw
+from tests.stores.memory_engine import MemoryEngineStore
+
+from outlast import ids
+from outlast.contracts.lifecycle import Difference
+from outlast.contracts.messages import EventReference, OutcomeStep, RunbookReference
+from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
+from outlast.db.fence import Fence, Move, PostgresFence
+from outlast.db.local import LocalFence
+from outlast.db.migrate import migrate, migration_files
+from outlast.db.partitioning import ensure_weekly_partitions
+from outlast.db.pool import connect_pool
+from outlast.errors import Fenced
+from outlast.history.events import (
+    CancelRequested,
+    Event,
+    InlineRecorded,
+    Recorded,
+    ShadowCompared,
+    SlotAsked,
+    SlotTaken,
+    WorkflowCancelled,
+    WorkflowStarted,
+)
+from outlast_engine.store import LOOP, Changes, EngineStore, Opened, PostgresEngineStore
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@dataclass
+class Rows:
+    """A store under test, and how far its partitions are."""
+
+    store: EngineStore
+    fence: Fence
+    offsets: dict[int, int] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
+
+    async def own(self, *partitions: int) -> None:
+        claims = [Claim(TopicPartition(ENGINE_INBOX, number), "id") for number in partitions]
+        for owned in await self.fence.acquire(claims):
+            self.epochs[owned.at.partition] = owned.epoch
+            self.offsets[owned.at.partition] = owned.next_offset
+
+    async def commit(self, changes: Changes, partition: int = 0) -> None:
+        offset = self.offsets[partition]
+        move = Move(TopicPartition(ENGINE_INBOX, partition), self.epochs[partition], offset, offset + 1)
+        await self.store.commit(changes, [move])
+        self.offsets[partition] = offset + 1
+
+    async def open(self, partition: int = 0) -> list[str]:
+        return list(await self.store.open_page(partition, "", 100))
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
+    if request.param == "memory":
+        fence = LocalFence()
+        made = Rows(MemoryEngineStore(fence), fence)
+        await made.own(0, 1)
+        yield made
+        return
+    pool = await connect_pool(request.getfixturevalue("postgres"), "engine", 2, is_reset=False)
+    await migrate(pool, "engine", migration_files("outlast_engine"))
+    await ensure_weekly_partitions(pool, "engine", "history", NOW)
+    made = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
+    await made.own(0, 1)
+    yield made
+    await pool.close()
+
+
+def execution(number: int, partition: int = 0) -> str:
+    """The ids sort by their numbers."""
+    name = ids.execution_id(int(NOW.timestamp() * 1000) + number, 1, "acme", "s", str(number), "r")
+    return f"{name[:15]}{partition:03x}{name[18:]}"
+
+
+def opened(name: str, mode: str = "workflow") -> Opened:
+    return Opened(name, "acme", "r-1", "page the owner", NOW, mode)
+
+
+def begun(mode: str) -> WorkflowStarted:
+    return WorkflowStarted(
+        company_id="acme",
+        runbook=RunbookReference(id="r-1", name="page the owner", version=1, sha256="d"),
+        event=EventReference(source="s", id="1", type="finding_created", time=NOW),
+        mode=mode,
+        lane=2,
+        payload=Raw(b'{"finding": null}'),
+        engine_version="2",
+    )
+
+
+def history(*events: Event, first: int = 1) -> list[Recorded]:
+    return [Recorded(first + n, NOW + timedelta(seconds=n), event) for n, event in enumerate(events)]
+
+
+def of(name: str, recorded: list[Recorded]) -> list[tuple[str, Recorded]]:
+    return [(name, each) for each in recorded]
+
+
+OUTCOME = InlineRecorded(
+    status="success",
+    at=NOW,
+    steps=(
+        OutcomeStep(
+            activity_id="a", action="x", action_class="notify", status="success", input=Raw(b'{"t":1}')
+        ),
+    ),
+)
+COMPARED = ShadowCompared(
+    is_agreed=False,
+    steps_compared=1,
+    differences=(Difference(activity_id="a", what="input", inline="1", shadow="2", after_wait=True),),
+    expected=("nap",),
+)
+
+
+async def test_what_was_appended_is_read_back_in_its_order_and_as_it_was(rows: Rows) -> None:
+    name, other = execution(1), execution(2)
+    first = history(begun("workflow"), CancelRequested(by="ana", at=NOW, reason="a drill"))
+    more = history(WorkflowCancelled(), first=3)
+    slots = history(begun("workflow"), SlotAsked(activity_id="nap"), SlotTaken())
+    await rows.commit(Changes(events=of(name, first)))
+    await rows.commit(Changes(events=[*of(other, slots), *of(name, more)]))
+    assert await rows.store.load([name, other, execution(3)]) == {name: [*first, *more], other: slots}
+
+
+async def test_an_outcome_before_its_start_and_a_comparison_are_read_back_as_they_were(rows: Rows) -> None:
+    name = execution(1)
+    stored = history(OUTCOME, begun("shadow"), WorkflowCancelled(), COMPARED)
+    await rows.commit(Changes(events=of(name, stored)))
+    assert (await rows.store.load([name]))[name] == stored
+
+
+async def test_a_sequence_is_written_once(rows: Rows) -> None:
+    name = execution(1)
+    await rows.commit(Changes(events=of(name, history(begun("workflow")))))
+    with pytest.raises(Fenced):
+        await rows.commit(Changes(events=of(name, history(WorkflowCancelled()))))
+    assert len((await rows.store.load([name]))[name]) == 1
+
+
+async def test_a_run_is_open_until_it_is_recorded_and_pages_are_in_order(rows: Rows) -> None:
+    names = [execution(number) for number in range(3)]
+    await rows.commit(Changes(opened=[opened(each) for each in reversed(names)]))
+    await rows.commit(Changes(opened=[opened(names[0])]))
+    assert list(await rows.store.open_page(0, "", 2)) == names[:2]
+    assert list(await rows.store.open_page(0, names[1], 2)) == names[2:]
+    assert await rows.open(1) == []
+    await rows.commit(Changes(closed=[names[1], execution(9)]))
+    assert await rows.open() == [names[0], names[2]]
+
+
+async def test_a_shadow_run_is_recorded_only_when_it_has_its_comparison(rows: Rows) -> None:
+    name, other = execution(1), execution(2)
+    await rows.commit(Changes(opened=[opened(name, "shadow"), opened(other, "shadow")]))
+    await rows.commit(Changes(closed=[name, other]))
+    assert await rows.open() == [name, other]
+    await rows.commit(Changes(compared=[name]))
+    await rows.commit(Changes(closed=[name, other]))
+    assert await rows.open() == [other]
+    await rows.commit(Changes(compared=[other], closed=[other]))
+    assert await rows.open() == []
+
+
+async def test_a_comparison_of_a_run_that_began_in_the_same_batch_is_known(rows: Rows) -> None:
+    name = execution(1)
+    await rows.commit(Changes(opened=[opened(name, "shadow")], compared=[name]))
+    await rows.commit(Changes(closed=[name]))
+    assert await rows.open() == []
+
+
+async def test_a_definition_is_kept_once(rows: Rows) -> None:
+    await rows.commit(Changes(definitions={"d": b"{}"}))
+    await rows.commit(Changes(definitions={"d": b"{}", "e": b"[]"}))
+    assert await rows.store.definitions(["d", "e", "f"]) == {"d": b"{}", "e": b"[]"}
+
+
+async def test_nothing_is_stored_by_an_owner_that_is_none_any_more(rows: Rows) -> None:
+    name = execution(1)
+    epochs = dict(rows.epochs)
+    await rows.own(0)
+    rows.epochs = epochs
+    with pytest.raises(Fenced):
+        await rows.commit(Changes(events=of(name, history(begun("workflow"))), opened=[opened(name)]))
+    assert await rows.open() == []
+    assert await rows.store.load([name]) == {}
