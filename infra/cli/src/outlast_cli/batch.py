@@ -26,6 +26,9 @@ def run_batch(judge: Callable[[Question], Answer]) -> None:
         try:
             question = _decoded(value)
             answer = judge(question)
+        except RecursionError:
+            has_failed = True
+            answer = Failure("expected a line that is nested less deep", code="refused").as_json()
         except Failure as failure:
             has_failed = True
             answer = failure.as_json()

@@ -9,6 +9,7 @@ from outlast_cli.commands.dead_letters import dead_letters
 from outlast_cli.commands.events import events
 from outlast_cli.commands.identities import identity
 from outlast_cli.commands.imports import import_command
+from outlast_cli.commands.local import event, event_match, rule, template
 from outlast_cli.commands.producers import company, producer
 from outlast_cli.commands.runbooks import runbook
 from outlast_cli.commands.runs import run
@@ -57,6 +58,9 @@ for command in (
     run,
     signal,
     events,
+    event,
+    rule,
+    template,
     dead_letters,
     identity,
 ):
@@ -65,6 +69,7 @@ runbook.add_command(reset_breaker)
 runbook.add_command(run_suppressed)
 run.add_command(watch)
 events.add_command(tail)
+events.add_command(event_match)
 outlast.add_command(producer)
 outlast.add_command(company)
 
