@@ -65,7 +65,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     def apply(received: Received) -> None:
         known_by[received.topic](received)
 
-    headed = [topics.DEFINITIONS, topics.PRODUCERS]
+    headed = [topics.DEFINITIONS, topics.PRODUCERS, topics.BREAKERS]
     reader = CompactedReader(kafka, list(known_by), apply, client_id=instance, headed=headed)
     health.ready("definitions", False)
     reading = asyncio.create_task(reader.run(), name="definitions")

@@ -20,6 +20,7 @@ from outlast.runtime.work import Turn
 from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.commands import Commands
 from outlast_trigger_matcher.core.board import Board, Standing
+from outlast_trigger_matcher.core.rows import Dispatch
 from outlast_trigger_matcher.outbound import asides, first_words, gate_requests, starts_again, words_again
 from outlast_trigger_matcher.ports import LanesStore, Outcome, Plan
 
@@ -133,12 +134,17 @@ class LanesWork:
         board = outcome.board
         if board is not None:
             # A start needs its payload; what only gives a slot back does not.
-            moved = await self._store.rows(sorted(board.moved)) if board.moved else ()
+            moved = await self._in_order(board.moved)
             metrics.count_moved(moved)
             rows = [board.rows[each] for each in board.changed if each not in board.moved]
             leaving = [board.rows[each] for each in board.released if board.rows[each].has_left]
             out += [*gate_requests((), leaving), *asides(rows), *first_words(moved)]
         return out
+
+    async def _in_order(self, executions: Collection[str]) -> list[Dispatch]:
+        """Their whole rows, in the order in which they were decided."""
+        rows = {row.id: row for row in await self._store.rows(executions)} if executions else {}
+        return [rows[each] for each in executions]
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing is cached."""

@@ -34,7 +34,7 @@ where k.lane = any($1::int[]) and d.asked_at <= $2 and (
     select count(*) from dispatches s
     where s.company_id = k.company_id and s.runbook_id = k.runbook_id and s.concurrency_key = k.concurrency_key
         and s.slot_taken_at is not null and s.slot_freed_at is null
-    ) < (convert_from(d.guard, 'UTF8')::json -> 'slot' ->> 'limit')::int
+    ) < coalesce((convert_from(d.guard, 'UTF8')::json -> 'slot' ->> 'limit')::int, 1) -- left out where it is 1
 order by d.asked_at limit $3;
 
 -- name: expired

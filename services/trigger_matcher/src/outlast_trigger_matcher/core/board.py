@@ -16,6 +16,9 @@ from outlast.contracts.guarding import Verdict, Window
 from outlast.contracts.messages import Start
 from outlast_trigger_matcher.core.rows import UNSENT, Admission, Dispatch, SlotKey, WindowKey
 
+OVER = 2**62
+"""After the end of a run nothing that it said before moves its slot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -154,20 +157,21 @@ class Board:
     def finish(self, execution_id: str) -> None:
         """The run is over: its slot is free."""
         row = self.rows.get(execution_id)
-        if row is None or (not row.has_slot and not row.resuming_seq):
-            return
-        self._free(row, resuming_seq=0)
+        if row is not None and row.slot_key is not None and row.slot_seq < OVER:
+            self._free(row, slot_seq=OVER, resuming_seq=0)
+        elif row is not None and row.has_slot:
+            self._free(row)
 
     def wait(self, execution_id: str, seq: int) -> None:
         """The run waits and gives its slot back meanwhile."""
         row = self.rows.get(execution_id)
-        if row is not None and row.closed_at is None and seq > row.slot_seq:
+        if row is not None and row.status == "sent" and seq > row.slot_seq:
             self._free(row, slot_seq=seq, resuming_seq=0)
 
     def resume(self, execution_id: str, seq: int) -> None:
         """The run's wait is over: it asks for a slot, or hears again that it has one."""
         row = self.rows.get(execution_id)
-        if row is None or row.closed_at is not None or row.slot_key is None:
+        if row is None or row.status != "sent" or row.slot_key is None:
             return
         if seq > row.slot_seq:
             self._put(row, slot_seq=seq, resuming_seq=seq, asked_at=self.now)
