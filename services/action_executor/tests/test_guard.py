@@ -12,6 +12,7 @@ from outlast_action_executor.guard import (
     embedded,
     is_internal,
     literal,
+    mail_target,
     take_apart,
 )
 from outlast_action_executor.web import Web, check
@@ -156,6 +157,30 @@ def test_the_operator_opens_networks_and_hosts(allow: str, url: str, is_allowed:
     target = take_apart(url)
     addresses = [ipaddress.ip_address(each) for each in literal(target) or []]
     assert all(Guard([allow]).is_allowed(target, each) for each in addresses) == is_allowed
+
+
+@pytest.mark.parametrize("port", [22, 25, 465, 587, 6667])
+def test_a_request_never_goes_to_a_port_where_its_body_could_be_anothers_commands(port: int) -> None:
+    with pytest.raises(EgressRefused, match=str(port)):
+        take_apart(f"http://mail.example:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("allow", "relay", "request_to", "is_relay_open", "is_request_open"),
+    [
+        ("smtp://10.1.2.3:2525", "10.1.2.3", "http://10.1.2.3:2525/", True, False),
+        ("smtp://10.1.2.4:2525", "10.1.2.3", "http://10.1.2.4:2525/", False, False),
+        ("10.1.2.3:2525", "10.1.2.3", "http://10.1.2.3:2525/", True, True),
+        ("smtp://*.corp.example:*", "mail.corp.example", "http://mail.corp.example:2525/", True, False),
+    ],
+)
+def test_what_is_opened_for_mail_is_opened_for_nothing_else(
+    allow: str, relay: str, request_to: str, is_relay_open: bool, is_request_open: bool
+) -> None:
+    inside = ipaddress.ip_address("10.1.2.3")
+    guard = Guard([allow])
+    assert guard.is_allowed(mail_target(relay, 2525), inside) is is_relay_open
+    assert guard.is_allowed(take_apart(request_to), inside) is is_request_open
 
 
 def test_a_host_that_was_opened_by_name_is_not_opened_by_address() -> None:

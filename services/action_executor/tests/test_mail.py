@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import trustme
 
-from outlast.actions import Mail
+from outlast.actions import ActionFailed, Mail
 from outlast.clock import SystemClock
 from outlast.contracts.messages import EventReference, RunActivity, RunbookReference
 from outlast.testing.mail_server import MailServer
@@ -329,6 +329,35 @@ async def test_an_internal_relay_is_reached_only_if_the_operator_opened_it(
     assert (ran.error is None) is is_sent
     assert ran.error is None or said(ran) == ("egress_refused", False)
     assert server.connections == (1 if is_sent else 0)
+
+
+class Names:
+    """A resolver that knows where every name leads."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        return [self.address]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"), [("169.254.169.254", "egress_refused"), ("127.0.0.1", None)]
+)
+async def test_the_name_of_a_relay_leads_no_further_than_an_address_does(
+    server: MailServer, address: str, expected: str | None
+) -> None:
+    relay = read_relay(f"smtp://relay.example:{server.port}?starttls=never")
+    mailer = SmtpMailer(relay, SENDERS, Guard(LOOPBACK), Names(address))
+    mail = Mail(
+        company_id="acme", key="k", at=NOW, within_seconds=5, to=("a@x.example",), subject="s", text="t"
+    )
+    if expected is None:
+        assert (await mailer.send(mail)).accepted == ("a@x.example",)
+        return
+    with pytest.raises(ActionFailed) as failure:
+        await mailer.send(mail)
+    assert failure.value.code == expected
 
 
 async def test_what_is_opened_for_mail_is_closed_to_requests(server: MailServer) -> None:
