@@ -113,6 +113,7 @@ class Executor:
     loop: ExecutorLoop
     ledger: Ledger
     runner: Runner
+    sink: LocalSink
 
     def turn(self, times: int = 1) -> float | None:
         due = None
@@ -138,12 +139,12 @@ class World:
         self.tables = LocalTables(self.clock)
 
     def executor(self, ordinal: str = "0", caps: Caps = Caps()) -> Executor:  # noqa: B008 a frozen tuple
-        ledger, runner = Ledger(self.tables), Runner()
+        ledger, runner, sink = Ledger(self.tables), Runner(), LocalSink(self.broker)
         me = drive(ledger.incarnate(ordinal))
-        ports = Ports(ledger, LocalSink(self.broker), runner, OneByOne(), self.clock)
+        ports = Ports(ledger, sink, runner, OneByOne(), self.clock)
         loop = ExecutorLoop(me, ports, ExecutorMetrics(frozenset(), CollectorRegistry()), caps)
         loop.attach(LocalSource(self.broker, "executors", ordinal, [TOPIC, INLINE], loop))
-        return Executor(loop, ledger, runner)
+        return Executor(loop, ledger, runner, sink)
 
     def send(self, *activities: RunActivity, partition: int = 0) -> None:
         for each in activities:

@@ -174,10 +174,11 @@ class ExecutorLoop:
         return await self.source.poll(limits.BATCH_MAX, timeout_seconds)
 
     def _due(self) -> float | None:
+        move_at = self._partitions.move_at()  # noticed now, however much else there is to do
         if self._attempts.is_urgent or self._runs.is_urgent or self._delivery.is_waiting:
             return self._pause_seconds
         now = self._clock.monotonic()
-        found = (self._attempts.due_at, self._runs.due_at, self._partitions.move_at())
+        found = (self._attempts.due_at, self._runs.due_at, move_at)
         times = [at for at in found if at is not None]
         if self._must_rejoin:
             times.append(now + self._pause_seconds)
