@@ -20,17 +20,13 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 URL_CHARACTERS_MAX = 8 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
-PORTS_REFUSED = frozenset(
-    map(
-        int,
-        (
-            "1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 "
-            "115 117 119 123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 "
-            "556 563 587 601 636 989 990 993 995 1719 1720 1723 2049 3659 4045 4190 5060 5061 6000 6566 6665 "
-            "6666 6667 6668 6669 6679 6697 10080"
-        ).split(),
-    )
+_BAD_PORTS = (
+    "1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 "
+    "115 117 119 123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 "
+    "556 563 587 601 636 989 990 993 995 1719 1720 1723 2049 3659 4045 4190 5060 5061 6000 6566 6665 "
+    "6666 6667 6668 6669 6679 6697 10080"
 )
+PORTS_REFUSED = frozenset(int(each) for each in _BAD_PORTS.split())
 """Where no web server is, but others that take a request's body for their own commands (mail!): Fetch's "bad ports"."""
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
