@@ -20,6 +20,7 @@ from outlast.contracts.messages import (
     EngineStatus,
     Finished,
     Recorded,
+    Resumed,
     Resuming,
     RunbookReference,
     Waiting,
@@ -229,7 +230,11 @@ class Matcher:
         )
 
     async def comes_to(
-        self, kind: type[Finished | Waiting | Resuming], execution: str, seq: int = 9, **more: object
+        self,
+        kind: type[Finished | Waiting | Resuming | Resumed],
+        execution: str,
+        seq: int = 9,
+        **more: object,
     ) -> Said:
         """A run says what it has come to, with the origin that it was sent with."""
         row = await self.row(execution)
