@@ -6,12 +6,22 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from outlast.contracts.domain_events import TIMER_SCHEDULER
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast.errors import TransientError
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import UNSENT, WITHHELD, Admission, Dispatch, SlotKey, WindowKey
-from outlast_trigger_matcher.ports import Answer, EventKey, EventRow, Intake, Outcome, Plan, event_key
+from outlast_trigger_matcher.ports import (
+    Answer,
+    EventKey,
+    EventRow,
+    Intake,
+    Outcome,
+    Plan,
+    RuleKey,
+    event_key,
+)
 from tests.stores.columns import check_execution_ids, check_text
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -145,6 +155,15 @@ class MemoryMatcherStore:
     async def runbooks_of(self, execution_ids: Collection[str]) -> Mapping[str, str]:
         """Which runbook each of these executions is of."""
         return {row.id: row.start.runbook.id for row in await self.rows(execution_ids)}
+
+    async def unended(self, rules: Collection[RuleKey]) -> Collection[RuleKey]:
+        """Those of these schedules' rules that have a run, or one that is still to be, which has not ended."""
+        unended = {
+            (*row.runbook, self.events[event_key(row)].event.subject)
+            for row in self.dispatches.values()
+            if row.start.event.source == TIMER_SCHEDULER and row.settled_at is None and row.closed_at is None
+        }
+        return [rule for rule in rules if rule in unended]
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""

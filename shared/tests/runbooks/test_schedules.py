@@ -16,7 +16,7 @@ EVERYTHING = {
     "cron": "0 9 * * mon-fri",
     "timezone": "Europe/Berlin",
     "catch_up": {"window": "2h", "policy": "all"},
-    "overlap": "allow",
+    "overlap": "skip",
     "jitter": "30s",
     "condition": {"field": "event.data.is_catch_up", "op": "eq", "value": False},
 }
@@ -44,13 +44,22 @@ def test_all_of_a_schedule_is_read_pinned_and_exported():
     schedule = runbook.rules[0].schedule
     assert schedule is not None
     assert (schedule.catch_up_window, schedule.catch_up_policy) == (timedelta(hours=2), "all")
-    assert (schedule.overlap, schedule.jitter) == ("allow", timedelta(seconds=30))
+    assert (schedule.overlap, schedule.jitter) == ("skip", timedelta(seconds=30))
     pinned = pin(runbook)
     for rule in (load_pinned(pinned).rules[0], load_rules(pinned).rules[0]):
         assert rule.schedule == schedule
         assert rule.condition is not None
     assert pin(load_pinned(pinned)) == pinned
     assert to_document(runbook)["rules"] == [EVERYTHING]
+
+
+def test_what_is_made_up_for_one_by_one_may_overlap_unless_the_author_says_otherwise():
+    rule = {"event": "schedule", "cron": "@daily", "catch_up": {"policy": "all"}}
+    for said, overlap in (({}, "allow"), ({"overlap": "skip"}, "skip"), ({"overlap": "allow"}, "allow")):
+        runbook = parse_runbook(document(rule | said), Catalogue([]))
+        for each in (runbook, load_pinned(pin(runbook))):
+            assert each.rules[0].schedule is not None
+            assert each.rules[0].schedule.overlap == overlap
 
 
 def test_what_is_as_by_default_is_no_part_of_the_version():

@@ -56,6 +56,8 @@ class Firing:
     causes: Sequence[str] = ()
     """The runbooks of the chain's executions."""
     origin: Origin = PLAIN
+    overlaps: bool = False
+    """Of a schedule whose last run has not ended, and that does not fire then."""
 
 
 class Births:
@@ -87,6 +89,8 @@ class Births:
             return _ended(row, "skipped", "loop", loop)
         if stands.objection:
             return _ended(row, "suppressed", stands.objection, "")
+        if firing.overlaps:
+            return _ended(row, "skipped", "overlap", "the last run of this schedule has not ended")
         if guards.asks:
             try:
                 row = replace(row, guard=_guard(guards, firing.context, firing.event))

@@ -3,13 +3,20 @@
 Absence never deletes: a topic that was lost and is republished leaves what is known untouched meanwhile.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
 
 from outlast.contracts import codec
+from outlast.contracts.domain_events import ScheduleFired
 from outlast.contracts.messages import Definition, Producer, RunbookReference
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
+from outlast.runbooks.definition import Rule
+from outlast.runbooks.documents import Json
 from outlast.runbooks.pinned import PinnedRules, load_rules
+from outlast.runbooks.schedules import Schedule
 from outlast.runtime.logging import get_logger
 from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.core.index import TriggerIndex
@@ -79,6 +86,29 @@ class Runbooks:
     def find(self, company_id: str, runbook_id: str) -> Known | None:
         """The runbook, active or not; None if there is none."""
         return self._known.get((company_id, runbook_id))
+
+    def due(
+        self, company_id: str, fired: ScheduleFired, payload: Mapping[str, object], now: datetime
+    ) -> tuple[str, ...]:
+        """The runbook of this schedule, if it is active, its rule still has the schedule, and the condition holds."""
+        schedule = self.schedule(company_id, fired)
+        if schedule is None:
+            return ()
+        rule = self._rules(company_id, fired.runbook_id)[fired.rule]
+        is_met = rule.condition is None or rule.condition.matches(cast("Json", payload), now)
+        return (fired.runbook_id,) if is_met else ()
+
+    def schedule(self, company_id: str, fired: ScheduleFired) -> Schedule | None:
+        """The schedule that fired; None if the runbook does not have it any more."""
+        rules = self._rules(company_id, fired.runbook_id)
+        schedule = rules[fired.rule].schedule if fired.rule < len(rules) else None
+        if schedule is None or (schedule.cron.text, schedule.timezone) != (fired.cron, fired.timezone):
+            return None
+        return schedule
+
+    def _rules(self, company_id: str, runbook_id: str) -> Sequence[Rule]:
+        known = self._known.get((company_id, runbook_id))
+        return () if known is None or known.rules is None else known.rules.rules
 
     def is_active(self, company_id: str, runbook_id: str) -> bool:
         """Whether it is there, switched on, and can be read."""

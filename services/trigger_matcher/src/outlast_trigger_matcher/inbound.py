@@ -7,10 +7,20 @@ from msgspec import UNSET, Raw, UnsetType
 
 from outlast import limits
 from outlast.clock import from_milliseconds
-from outlast.contracts.domain_events import decode_data
+from outlast.contracts import topics
+from outlast.contracts.domain_events import (
+    SCHEDULE,
+    TIMER_SCHEDULER,
+    EventData,
+    ScheduleFired,
+    decode_data,
+    decode_schedule,
+    schedule_subject,
+)
 from outlast.contracts.messages import EventReference
 from outlast.errors import ContractError
 from outlast.messaging import cloudevents
+from outlast.messaging.cloudevents import CloudEvent
 from outlast.messaging.ports import Received
 from outlast.runtime.tracing import derived_traceparent, valid_traceparent
 from outlast_trigger_matcher.definitions import Producers
@@ -50,6 +60,8 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True):
     asset_id: str
     traceparent: str
     chain: tuple[str, ...]
+    scheduled: ScheduleFired | None = None
+    """Of an event of the timer scheduler: it can match the one rule that this names."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -95,8 +107,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True):
 def read(received: Received, producers: Producers) -> DomainEvent:
     """The checked event, or ContractError with the path of the first fault."""
     event = cloudevents.parse(received)
-    producers.check(received.topic, event.company_id)
-    data = decode_data(event.type, event.data)
+    data = _checked(event, received.topic, producers)
     at = from_milliseconds(received.timestamp_ms)
     return DomainEvent(
         company_id=event.company_id,
@@ -115,4 +126,20 @@ def read(received: Received, producers: Producers) -> DomainEvent:
         traceparent=valid_traceparent(event.traceparent or "")
         or derived_traceparent(event.company_id, event.source, event.id),
         chain=event.chain,
+        scheduled=data if isinstance(data, ScheduleFired) else None,
     )
+
+
+def _checked(event: CloudEvent, topic: str, producers: Producers) -> EventData:
+    """The data, if whoever wrote it may say so: of schedules the timer scheduler speaks, and of nothing else."""
+    if topic != topics.SCHEDULE_FIRED:
+        producers.check(topic, event.company_id)
+        if event.source == TIMER_SCHEDULER:
+            raise ContractError("expected a producer's own source, not the timer scheduler's", "source")
+        return decode_data(event.type, event.data)
+    if (event.source, event.type) != (TIMER_SCHEDULER, SCHEDULE):
+        raise ContractError(f"expected {SCHEDULE} from {TIMER_SCHEDULER}, got {event.type[:60]!r}", "type")
+    fired = decode_schedule(event.data)
+    if event.subject != schedule_subject(fired.runbook_id, fired.rule):
+        raise ContractError("expected the rule that data names", "subject")
+    return fired

@@ -11,12 +11,13 @@ from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher import inbound, metrics
 from outlast_trigger_matcher.births import Births, Firing
+from outlast_trigger_matcher.core.rows import WITHHELD
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.inbound import DomainEvent
 from outlast_trigger_matcher.lookup import Found, Lookup, Wanted
 from outlast_trigger_matcher.outbound import first_words
-from outlast_trigger_matcher.ports import EventRow, Intake, IntakeStore, event_key
+from outlast_trigger_matcher.ports import EventRow, Intake, IntakeStore, RuleKey, event_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,11 @@ class IntakeWork:
     def _match(self, event: DomainEvent, found: Found | None, intake: Intake) -> _Fired:
         parts = (None, None) if found is None else (found.finding, found.asset)
         payload, enriched = event.payload(*parts), event.plain(*parts)
-        index = self._known.runbooks.index
-        fired = index.match(event.company_id, event.reference.type, enriched, event.reference.time)
+        runbooks, now = self._known.runbooks, event.reference.time
+        if event.scheduled is None:
+            fired = runbooks.index.match(event.company_id, event.reference.type, enriched, now)
+        else:
+            fired = runbooks.due(event.company_id, event.scheduled, enriched, now)
         row = EventRow(
             event.company_id, event.reference, event.received_at, payload, event.traceparent, event.chain
         )
@@ -146,14 +150,29 @@ class IntakeWork:
         await known.flights.count({each.event.company_id for each in fired})
         chained = {execution for each in fired for execution in each.event.chain}
         causes = await self._store.runbooks_of(sorted(chained)) if chained else {}
+        alone = {
+            event.key: rule for each in fired if (rule := self._fires_alone(event := each.event)) is not None
+        }
+        unended = set(await self._store.unended(sorted(set(alone.values())))) if alone else set[RuleKey]()
         for each in fired:
-            event = each.event
+            event, rule = each.event, alone.get(each.event.key)
             firing = Firing(
                 event.company_id, event.reference, event.received.timestamp_ms, event.received_at, each.payload,
                 each.context, event.traceparent, event.chain,
                 [causes[name] for name in event.chain if name in causes],
+                overlaps=rule in unended,
             )  # fmt: skip
             for runbook_id in each.runbooks:
                 row = known.births.row(firing, known.runbooks.known(event.company_id, runbook_id), now)
                 intake.dispatches.append(row)
+                if rule is not None and row.status not in WITHHELD:
+                    unended.add(rule)
                 turn.pending.setdefault(event.received.at, []).append(row.id)
+
+    def _fires_alone(self, event: DomainEvent) -> RuleKey | None:
+        """The rule of a schedule that does not fire while its last run has not ended."""
+        fired = event.scheduled
+        schedule = None if fired is None else self._known.runbooks.schedule(event.company_id, fired)
+        if fired is None or schedule is None or schedule.overlap == "allow":
+            return None
+        return (event.company_id, fired.runbook_id, event.reference.subject)

@@ -13,6 +13,8 @@ from outlast_trigger_matcher.core.rows import Dispatch, SlotKey
 EPOCH = datetime.fromtimestamp(0, UTC)
 EventKey: TypeAlias = tuple[str, str, str]
 """An event is known by (company, source, id)."""
+RuleKey: TypeAlias = tuple[str, str, str]
+"""A rule with a schedule: company, runbook, and the subject of its events."""
 Step: TypeAlias = Callable[[Board], None]
 
 
@@ -109,6 +111,10 @@ class IntakeStore(Protocol):
 
     async def runbooks_of(self, execution_ids: Collection[str]) -> Mapping[str, str]:
         """Which runbook each of these executions is of; those that are not known are left out."""
+        ...
+
+    async def unended(self, rules: Collection[RuleKey]) -> Collection[RuleKey]:
+        """Those of these schedules' rules that have a run, or one that is still to be, which has not ended."""
         ...
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:

@@ -124,6 +124,15 @@ where company_id = $1 and runbook_id = $2 and status = 'suppressed' and (answer 
 -- Which runbook each of these executions is of.
 select execution_id, runbook_id from dispatches where execution_id = any($1::uuid[]);
 
+-- name: unended
+-- The rules with a schedule that have something that has not ended: to be sent, or sent and not settled.
+select w.company_id, w.runbook_id, w.subject
+from unnest($2::text[], $3::text[], $4::text[]) as w(company_id, runbook_id, subject)
+where exists (
+    select from dispatches d join events e using (company_id, source, event_id)
+    where d.company_id = w.company_id and d.runbook_id = w.runbook_id and d.source = $1
+        and d.settled_at is null and d.closed_at is null and e.subject = w.subject);
+
 -- name: in_flight
 -- How many runs of these companies are under way, counted up to a limit, and whether some wait for room already.
 select c.company_id,

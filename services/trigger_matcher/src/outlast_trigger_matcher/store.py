@@ -5,6 +5,7 @@ from datetime import datetime
 
 import asyncpg
 
+from outlast.contracts.domain_events import TIMER_SCHEDULER
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
@@ -12,7 +13,7 @@ from outlast.db.queries import load_queries
 from outlast_trigger_matcher import records
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import Dispatch, SlotKey, WindowKey
-from outlast_trigger_matcher.ports import EventKey, Intake, Outcome, Plan
+from outlast_trigger_matcher.ports import EventKey, Intake, Outcome, Plan, RuleKey
 
 INTAKE = "trigger_matcher.intake"
 LANES = "trigger_matcher.lanes"
@@ -158,6 +159,14 @@ class PostgresMatcherStore:
         async with classified():
             rows = await self._pool.fetch(self._queries["runbooks_of"], list(execution_ids))
         return {str(row["execution_id"]): row["runbook_id"] for row in rows}
+
+    async def unended(self, rules: Collection[RuleKey]) -> Collection[RuleKey]:
+        """Those of these schedules' rules that have a run, or one that is still to be, which has not ended."""
+        async with classified():
+            rows = await self._pool.fetch(
+                self._queries["unended"], TIMER_SCHEDULER, *records.columns(list(rules))
+            )
+        return [(row["company_id"], row["runbook_id"], row["subject"]) for row in rows]
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""

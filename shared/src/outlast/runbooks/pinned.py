@@ -42,7 +42,7 @@ class _PinnedRule(msgspec.Struct, frozen=True, omit_defaults=True):
     cron: str = ""
     timezone: str = "UTC"
     catch_up: _Object = {}
-    overlap: str = "skip"
+    overlap: str | msgspec.UnsetType = msgspec.UNSET
     jitter: str = "0s"
 
 

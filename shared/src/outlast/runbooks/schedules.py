@@ -62,7 +62,7 @@ class Schedule:
             catch_up["policy"] = self.catch_up_policy
         if catch_up:
             document["catch_up"] = catch_up
-        if self.overlap != "skip":
+        if self.overlap != _default_overlap(self.catch_up_policy):
             document["overlap"] = self.overlap
         if self.jitter:
             document["jitter"] = format_duration(self.jitter)
@@ -91,9 +91,14 @@ def read_schedule(rule: dict[str, Json], at: str, faults: list[DefinitionFault])
         timezone=timezone,
         catch_up_window=window,
         catch_up_policy=policy,
-        overlap=overlap or "skip",
+        overlap=overlap or _default_overlap(policy),
         jitter=jitter,
     )
+
+
+def _default_overlap(policy: CatchUpPolicy) -> Overlap:
+    """What is made up for comes all at once: to skip all but the first of it would be no making up."""
+    return "allow" if policy == "all" else "skip"
 
 
 def _cron(fields: FieldReader) -> Cron | None:
