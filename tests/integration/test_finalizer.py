@@ -5,16 +5,26 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from msgspec import Raw
 
 from outlast import ids
 from outlast.contracts import codec, topics
 from outlast.contracts.control import ResetBreaker
-from outlast.contracts.messages import Breaker, EventReference, Finished, Head, Message, RunbookReference
+from outlast.contracts.messages import (
+    Breaker,
+    EventReference,
+    Finished,
+    Head,
+    Message,
+    RunbookReference,
+    Started,
+)
 from outlast.contracts.parts import Origin
 from outlast.db.compacted import HEAD_KEY, Republisher
 from outlast.db.migrate import migrate, migration_files
@@ -29,17 +39,19 @@ from outlast.runtime.service import ProcessSettings, Stop
 from outlast_finalizer import breakers
 from outlast_finalizer.app import build
 from outlast_finalizer.core.breaker import Key, Outcome
+from outlast_finalizer.core.watchdog import PATIENCE, Patience
+from outlast_finalizer.settings import Settings
 
 SECONDS_MAX = 60.0
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def running(kafka: str, dsn: str) -> AsyncIterator[None]:
+async def running(kafka: str, dsn: str, patience: Patience = PATIENCE) -> AsyncIterator[None]:
     """The whole service, without its health port."""
     process = ProcessSettings("finalizer", uuid.uuid4().hex[:8], "info", "127.0.0.1", 0)
     stop = Stop()
-    app = await build(LoopSettings(process, kafka, dsn), Health(), stop)
+    app = await build(Settings(LoopSettings(process, kafka, dsn), patience), Health(), stop)
     tasks = [asyncio.create_task(work) for work in app.tasks.values()]
     try:
         yield
@@ -84,6 +96,14 @@ def failed(company_id: str, lane: int, number: int, generation: int = 0) -> Fini
         event=EventReference(source="s", id=str(number), type="finding_created", time=AT), mode="inline", lane=lane,
         rank=1, seq=3, at=AT, started_at=AT, status="failed", steps=(), payload=Raw(b"{}"),
         origin=Origin(generation=generation),
+    )  # fmt: skip
+
+
+def started(company_id: str, lane: int, number: int) -> Started:
+    end = failed(company_id, lane, number)
+    return Started(
+        execution_id=end.execution_id, company_id=company_id, runbook=end.runbook, event=end.event, mode=end.mode,
+        lane=lane, rank=1, seq=1, at=AT, payload=Raw(b"{}"),
     )  # fmt: skip
 
 
@@ -133,6 +153,68 @@ async def test_a_breaker_opens_and_is_reset_for_all_to_read(kafka: str, postgres
     finally:
         await reader.reader.close()
         await reading
+        await sink.close()
+
+
+class Listener:
+    """What is said of some runs on a topic from now on."""
+
+    def __init__(self, kafka: str, topic: str, runs: Collection[str]) -> None:
+        self._runs = {run.encode() for run in runs}
+        self._consumer = Consumer({"bootstrap.servers": kafka, "group.id": uuid.uuid4().hex})
+        numbers = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ends = {
+            number: self._consumer.get_watermark_offsets(TopicPartition(topic, number))[1]
+            for number in numbers
+        }
+        self._consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
+        self.values: list[bytes] = []
+
+    def take(self) -> list[bytes]:
+        """All values so far."""
+        for message in self._consumer.consume(500, timeout=0.05):
+            assert message.error() is None
+            if message.key() in self._runs:
+                self.values.append(message.value() or b"")
+        return self.values
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+async def test_silent_runs_are_asked_about_and_an_inline_one_fails_in_the_end(
+    kafka: str, postgres: str
+) -> None:
+    states = await asyncio.to_thread(ensure_topics, kafka)
+    company_id = f"c-{uuid.uuid4().hex[:8]}"
+    lane = ids.lane(company_id, "page", states[topics.LIFECYCLE].partitions)
+    said = {
+        mode: msgspec.structs.replace(
+            started(company_id, lane, number), mode=mode, at=datetime.now(UTC) - timedelta(seconds=1)
+        )
+        for number, mode in enumerate(("inline", "workflow"))
+    }
+    inline, durable = said["inline"].execution_id, said["workflow"].execution_id
+    lifecycle = Listener(kafka, topics.LIFECYCLE, [inline, durable])
+    inbox = Listener(kafka, topics.ENGINE_INBOX, [inline, durable])
+    sink = KafkaSink(kafka, "test")
+
+    def ends() -> list[Finished]:
+        found = [codec.lifecycle.decode(value) for value in lifecycle.take()]
+        return [each for each in found if isinstance(each, Finished)]
+
+    try:
+        async with running(kafka, postgres, Patience(timedelta(seconds=1), timedelta(seconds=2))):
+            key = [(each, each.execution_id.encode()) for each in said.values()]
+            sink.send([Outgoing(topics.LIFECYCLE, codec.encode(each), name, lane) for each, name in key])
+            await sink.flush()
+            await until(lambda: bool(ends()), "the inline run to be given up")
+            await until(lambda: len(inbox.take()) > 0, "the engine to be asked about the durable one")
+        assert {(each.execution_id, each.rank, each.status) for each in ends()} == {(inline, 2, "failed")}
+        assert {codec.inbox.decode(value).execution_id for value in inbox.values} == {durable}  # type: ignore[union-attr]
+    finally:
+        lifecycle.close()
+        inbox.close()
         await sink.close()
 
 

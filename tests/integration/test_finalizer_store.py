@@ -19,6 +19,7 @@ from outlast.contracts.messages import (
     Finished,
     LifecycleMessage,
     Queued,
+    Resumed,
     Resuming,
     RunbookReference,
     Started,
@@ -36,6 +37,7 @@ from outlast.errors import DataRejected, Fenced
 from outlast_finalizer.core.breaker import BreakerState, Key
 from outlast_finalizer.core.outcome import latest_rows, outcomes
 from outlast_finalizer.outbound import Ended
+from outlast_finalizer.silence import Silent
 from outlast_finalizer.store import LOOP, Changes, Committed, FinalizerStore, PostgresFinalizerStore
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -364,3 +366,90 @@ async def test_nothing_is_counted_by_who_does_not_own_the_partition(rows: Rows) 
     with pytest.raises(Fenced):
         await zombie.hear(failed(10), resets=[reset_order()])
     assert await fail(rows, 11) == {KEY: BreakerState(0, 10, AT)}
+
+
+# ---- silence -----------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+LATE = AFTER + 30 * HOUR
+
+
+def resumed(number: int = 1, seq: int = 7, **more: object) -> Resumed:
+    return Resumed(**common(number, 1, seq, **{"started_at": AFTER, **more}))
+
+
+async def silent(rows: Rows, until: datetime, page_max: int = 10) -> list[str]:
+    return [each.execution_id for each in await rows.store.silent([0], until, page_max)]
+
+
+async def test_only_runs_that_run_fall_silent_a_quarter_of_an_hour_after_their_last_word(rows: Rows) -> None:
+    await rows.hear(started(1), queued(2), started(3), started(4), started(5))
+    await rows.hear(waiting(3), finished(4), waiting(5))
+    await rows.hear(resumed(5, at=AT + HOUR))
+    due = AFTER + HOUR / 4
+    assert await silent(rows, due - timedelta(seconds=1)) == []
+    assert await silent(rows, due) == [execution(1)]
+    assert await silent(rows, AT + 2 * HOUR) == [execution(1), execution(5)]
+    assert await rows.store.silent([1, 2], LATE, 10) == []
+    assert await rows.store.silent([0], due, 10) == [
+        Silent(execution(1), 0, "acme", "r", "workflow", True, AFTER)
+    ]
+
+
+async def test_a_page_is_the_most_urgent_and_who_is_asked_about_comes_back_later(rows: Rows) -> None:
+    await rows.hear(*[started(number, at=AT + number * timedelta(seconds=1)) for number in range(1, 6)])
+    page = await silent(rows, LATE, 2)
+    assert page == [execution(1), execution(2)]
+    await rows.commit(Changes(checked=dict.fromkeys(page, LATE + HOUR)))
+    assert await silent(rows, LATE, 2) == [execution(3), execution(4)]
+    assert await silent(rows, LATE + HOUR) == [execution(number) for number in (3, 4, 5, 1, 2)]
+
+
+async def ask(rows: Rows, *numbers: int, at: datetime) -> list[Finished]:
+    committed = await rows.commit(Changes(asked={execution(number): at for number in numbers}))
+    return list(committed.given_up)
+
+
+async def test_who_was_asked_about_in_vain_after_a_long_silence_is_given_up_once(rows: Rows) -> None:
+    origin = Origin(generation=3, is_slotted=True, is_degraded=True, started_by="ana")
+    await rows.hear(started(1, mode="inline", origin=origin, chain=(execution(9),)), started(2), waiting(2))
+    assert await ask(rows, 1, 2, 7, at=LATE) == [], "the first question"
+    assert await ask(rows, 1, at=LATE + HOUR / 5) == [], "whoever answers it has had no time"
+    (said,) = await ask(rows, 1, 2, at=LATE + HOUR)
+    assert (said.status, said.rank, said.at, said.origin) == ("failed", 2, LATE + HOUR, origin)
+    assert (said.started_at, said.chain, said.mode) == (AFTER, (execution(9),), "inline")
+    row = await rows.look(execution(1))
+    assert row is not None
+    assert (row["status"], row["rank"], row["finished_at"]) == ("failed", 2, LATE + HOUR)
+    assert row["payload"] == bytes(PAYLOAD)
+    assert list(await rows.store.given_up([execution(1), execution(2), execution(7)])) == [said]
+    assert await ask(rows, 1, at=LATE + 2 * HOUR) == []
+    assert not (await rows.store.finished([execution(1)]))[execution(1)].is_engines
+    assert await silent(rows, LATE + 99 * HOUR) == []
+    await rows.hear(finished(1, mode="inline"), said)
+    assert (await rows.look(execution(1))) == row
+
+
+async def test_a_durable_run_is_not_given_up(rows: Rows) -> None:
+    await rows.hear(started(1))
+    for hours in range(0, 100, 10):
+        assert await ask(rows, 1, at=LATE + hours * HOUR) == []
+
+
+async def test_a_word_makes_the_questions_of_before_void(rows: Rows) -> None:
+    await rows.hear(started(1, mode="inline"))
+    assert await ask(rows, 1, at=LATE) == []
+    await rows.hear(resumed(1, mode="inline", at=AT))
+    assert await ask(rows, 1, at=LATE + HOUR) == [], "the first since"
+    assert len(await ask(rows, 1, at=LATE + 2 * HOUR)) == 1
+
+
+async def test_an_end_in_the_batch_of_the_question_is_the_end(rows: Rows) -> None:
+    await rows.hear(started(1, mode="inline"))
+    await ask(rows, 1, at=LATE)
+    end = finished(1, mode="inline")
+    committed = await rows.commit(Changes(latest_rows([end]), asked={execution(1): LATE + HOUR}))
+    assert not committed.given_up
+    row = await rows.look(execution(1))
+    assert row is not None
+    assert row["status"] == "success"

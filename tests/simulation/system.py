@@ -290,7 +290,7 @@ class System:
         return [loop]
 
     async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
-        store = self._guarded(self.records, ("commit",), ("finished", "compared"))
+        store = self._guarded(self.records, ("commit",), ("finished", "compared", "given_up"))
         work = self.parts.finalizer(store)
         return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, [topics.LIFECYCLE])]
 

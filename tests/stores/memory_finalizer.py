@@ -3,15 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from outlast.contracts.control import ResetBreaker
-from outlast.contracts.messages import Compared
+from outlast.contracts.messages import Compared, Finished
 from outlast.contracts.parts import Origin
 from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast_finalizer.core.breaker import BreakerState, Key, Outcome, is_news, turned
-from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
+from outlast_finalizer.core.outcome import DISPATCH_RANK, RunMessage, RunRow, latest_rows
+from outlast_finalizer.core.watchdog import WATCHDOG_RANK, WATCHDOG_SEQ, is_given_up, why
 from outlast_finalizer.outbound import WORKFLOW, Ended
+from outlast_finalizer.silence import Silent
 from outlast_finalizer.store import Changes, Committed
 from tests.stores.columns import check_execution_ids, check_text
 
@@ -37,6 +40,11 @@ class RunRecord:
     detail: str
     ended_by: str
     origin: Origin
+    message: RunMessage
+    """The latest word."""
+    told_at: datetime
+    check_at: datetime | None
+    asked_at: datetime | None = None
 
 
 class MemoryFinalizerStore:
@@ -67,7 +75,24 @@ class MemoryFinalizerStore:
         bare = [row.execution_id for row in changes.rows if self._upsert(row)]
         new = [each for each in changes.compared if each not in self.comparisons]
         self.comparisons.update({each: changes.compared[each] for each in new})
-        return Committed(bare, new, self._count(outcomes, changes.resets))
+        changed = self._count(outcomes, changes.resets)
+        failed = [each for each in map(partial(self._hear, changes), changes.asked) if each is not None]
+        for execution_id, check_at in changes.checked.items():
+            run = self.runs[execution_id]
+            self.runs[execution_id] = replace(run, check_at=check_at if run.status == "running" else None)
+        return Committed(bare, new, changed, failed)
+
+    def _hear(self, changes: Changes, execution_id: str) -> Finished | None:
+        run, heard_at = self.runs.get(execution_id), changes.asked[execution_id]
+        if run is None or run.status != "running" or run.mode == WORKFLOW:
+            return None
+        if not is_given_up(run.told_at, run.asked_at, heard_at, changes.patience):
+            self.runs[execution_id] = replace(run, asked_at=run.asked_at or heard_at)
+            return None
+        finished = _given_up(execution_id, run, heard_at)
+        (row,) = latest_rows([finished])
+        self._upsert(row)
+        return finished
 
     def _is_news(self, rows: Sequence[RunRow], execution_id: str) -> bool:
         present = self.runs.get(execution_id)
@@ -122,6 +147,44 @@ class MemoryFinalizerStore:
         """Those of these runs whose comparison is kept."""
         return [each for each in execution_ids if each in self.comparisons]
 
+    async def given_up(self, execution_ids: Collection[str]) -> Sequence[Finished]:
+        """What is to be said of those of these runs that the watchdog failed."""
+        known = [self.runs[each].message for each in execution_ids if each in self.runs]
+        return [each for each in known if isinstance(each, Finished) and each.rank == WATCHDOG_RANK]
+
+    async def silent(self, lanes: Sequence[int], until: datetime, page_max: int) -> Sequence[Silent]:
+        """Runs of these lanes that are to be asked about by then, a page of them."""
+        due = [
+            (run.lane, run.check_at, name, run)
+            for name, run in self.runs.items()
+            if run.lane in lanes and run.check_at is not None and run.check_at <= until
+        ]
+        return [
+            Silent(name, lane, run.company_id, run.runbook_id, run.mode, run.status == "running", run.told_at)
+            for lane, _, name, run in sorted(due, key=lambda each: each[:3])[:page_max]
+        ]
+
+
+def _given_up(execution_id: str, run: RunRecord, heard_at: datetime) -> Finished:
+    word = run.message
+    return Finished(
+        execution_id=execution_id,
+        company_id=run.company_id,
+        runbook=word.runbook,
+        event=word.event,
+        mode=run.mode,
+        lane=run.lane,
+        rank=WATCHDOG_RANK,
+        seq=WATCHDOG_SEQ,
+        at=heard_at,
+        started_at=run.started_at or heard_at,
+        status="failed",
+        steps=(),
+        chain=word.chain,
+        origin=run.origin,
+        error=why(run.told_at),
+    )
+
 
 def _record(row: RunRow) -> RunRecord:
     message = row.message
@@ -143,4 +206,7 @@ def _record(row: RunRow) -> RunRecord:
         detail=row.detail,
         ended_by=row.by,
         origin=message.origin,
+        message=message,
+        told_at=message.at,
+        check_at=row.check_at,
     )

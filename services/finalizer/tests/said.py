@@ -23,6 +23,7 @@ from outlast.contracts.messages import (
 from outlast.db.fence import Move
 from outlast.messaging.ports import Outgoing, Received
 from outlast_finalizer.outbound import Ended
+from outlast_finalizer.silence import Silent
 from outlast_finalizer.store import Changes, Committed
 from outlast_finalizer.work import FinalizerWork
 
@@ -87,12 +88,19 @@ class Rows:
     bare: Collection[str] = ()
     ended: dict[str, Ended] = field(default_factory=dict)
     comparisons: Collection[str] = ()
+    failed: Sequence[Finished] = ()
 
     async def commit(self, changes: Changes, moves: Sequence[Move]) -> Committed:
         return Committed(self.bare, list(changes.compared))
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         return self.ended
+
+    async def given_up(self, execution_ids: Collection[str]) -> Sequence[Finished]:
+        return self.failed
+
+    async def silent(self, lanes: Sequence[int], until: datetime, page_max: int) -> Sequence[Silent]:
+        return ()
 
     async def compared(self, execution_ids: Collection[str]) -> Collection[str]:
         return self.comparisons

@@ -11,28 +11,32 @@ from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast.runtime.health import Health
 from outlast.runtime.loop import FencedLoop
-from outlast.runtime.loop_settings import LoopSettings
 from outlast.runtime.loops import run_loop
 from outlast.runtime.metrics import LoopMetrics
 from outlast.runtime.service import App, Stop
 from outlast_finalizer.breakers import BreakersTopic
+from outlast_finalizer.settings import Settings
 from outlast_finalizer.store import LOOP, PostgresFinalizerStore
+from outlast_finalizer.watchdog import WatchdogAgenda
 from outlast_finalizer.work import FinalizerWork
 
 
-async def build(settings: LoopSettings, health: Health, stop: Stop) -> App:
+async def build(configured: Settings, health: Health, stop: Stop) -> App:
     """The finalizer: one loop over what becomes of executions and what people order, and a publisher of breakers."""
+    settings, patience = configured.loop, configured.patience
     clock = SystemClock()
     pool = await connect_pool(settings.database_url, "records", is_reset=False)
     await migrate(pool, "records", migration_files("outlast_finalizer"))
     instance = f"finalizer-{settings.process.instance}"
     sink = KafkaSink(settings.kafka, instance)
     metrics = LoopMetrics(LOOP)
+    store = PostgresFinalizerStore(pool)
     loop = FencedLoop(
         service="finalizer",
         name=LOOP,
         fence=PostgresFence(pool, LOOP),
-        work=FinalizerWork(PostgresFinalizerStore(pool)),
+        work=FinalizerWork(store, patience),
+        agenda=WatchdogAgenda(store, clock, patience),
         sink=sink,
         metrics=metrics,
         monotonic=clock.monotonic,

@@ -31,6 +31,13 @@ DIVERGENCES = Counter(
 BREAKERS = Counter(
     "outlast_breaker_changes", "Circuit breakers that opened (tripped) or were closed (reset)", ["change"]
 )
+SILENT_ASKED = Counter(
+    "outlast_silent_runs_asked", "Questions about running runs of which nothing was heard for long", ["mode"]
+)
+GIVEN_UP = Counter(
+    "outlast_silent_runs_failed",
+    "Runs that are not the engine's, failed because nothing more was heard of them",
+)
 END_TO_END_SECONDS = Histogram(
     "outlast_execution_end_to_end_seconds",
     "From the event's own time to the end of the run",

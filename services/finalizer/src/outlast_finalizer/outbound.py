@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from outlast import ids, limits
 from outlast.contracts import codec, topics
-from outlast.contracts.messages import Probe, Recorded, Unknown
+from outlast.contracts.messages import Finished, Probe, Recorded, Unknown
 from outlast.contracts.topics import TopicPartition
 from outlast.messaging.ports import Outgoing
 
@@ -49,6 +49,14 @@ def ask(execution_id: str, about: Ended) -> Outgoing:
     if about.is_engines:
         topic, partition = topics.ENGINE_INBOX, ids.engine_partition(execution_id)
     return Outgoing(topic, codec.encode(question), execution_id.encode(), partition)
+
+
+def given_up(failed: Iterable[Finished]) -> list[Outgoing]:
+    """The end of these runs, said in their stead."""
+    return [
+        Outgoing(topics.LIFECYCLE, codec.encode(each), each.execution_id.encode(), each.lane)
+        for each in failed
+    ]
 
 
 def recorded(to_engine: Iterable[str], to_matcher: Iterable[tuple[str, int]]) -> list[Outgoing]:

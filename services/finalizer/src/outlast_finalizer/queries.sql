@@ -7,14 +7,16 @@ with n as materialized (
     select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
         event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error,
         coalesce(string_to_array(nullif(chain, ''), ' '), '{}') as chain, waits, reason, detail, ended_by, is_degraded,
-        generation, started_by, instead_of, counting
+        generation, started_by, instead_of, counting, told_at, check_at, is_slotted
     from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::int[],
         $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::int[], $16::timestamptz[],
         $17::timestamptz[], $18::bytea[], $19::bytea[], $20::bytea[], $21::text[], $22::bytea[], $23::text[], $24::text[],
-        $25::text[], $26::boolean[], $27::int[], $28::text[], $29::text[], $30::smallint[])
+        $25::text[], $26::boolean[], $27::int[], $28::text[], $29::text[], $30::smallint[],
+        $31::timestamptz[], $32::timestamptz[], $33::boolean[])
         as u(execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank,
              seq, event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error,
-             chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of, counting)
+             chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of,
+             counting, told_at, check_at, is_slotted)
 ), looked as materialized (
     select n.execution_id, n.finished_at is not null as is_end, n.payload is not null as brings_payload,
         b.has_payload, b.is_ended, coalesce((b.rank, b.seq) < (n.rank, n.seq), true) as is_news,
@@ -29,10 +31,11 @@ with n as materialized (
 ), written as (
     insert into runs as r (execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode,
         status, rank, seq, event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps,
-        error, chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of)
+        error, chain, waits, reason, detail, ended_by, is_degraded, generation, started_by, instead_of, told_at, check_at,
+        is_slotted)
     select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
         event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error, chain, waits,
-        reason, detail, ended_by, is_degraded, generation, started_by, instead_of
+        reason, detail, ended_by, is_degraded, generation, started_by, instead_of, told_at, check_at, is_slotted
     from n
     on conflict (execution_id) do update set
         mode = excluded.mode, status = excluded.status, rank = excluded.rank, seq = excluded.seq,
@@ -40,7 +43,8 @@ with n as materialized (
         payload = coalesce(r.payload, excluded.payload), steps = excluded.steps, error = excluded.error,
         waits = excluded.waits, reason = excluded.reason, detail = excluded.detail, ended_by = excluded.ended_by,
         is_degraded = excluded.is_degraded, generation = excluded.generation, started_by = excluded.started_by,
-        instead_of = excluded.instead_of
+        instead_of = excluded.instead_of, told_at = excluded.told_at, check_at = excluded.check_at, asked_at = null,
+        is_slotted = excluded.is_slotted
     where (r.rank, r.seq) < (excluded.rank, excluded.seq)
 ), weighed as (
     select execution_id, not is_news and not has_payload and brings_payload as is_filling,
@@ -104,3 +108,38 @@ select count(*) from breakers where revision > 0;
 select company_id, runbook_id, generation, failures, tripped_at, revision
 from breakers where revision > 0 and (company_id, runbook_id) > ($1, $2)
 order by company_id, runbook_id limit $3;
+
+-- name: silent_runs
+-- Runs of these lanes that are to be asked about by now; ended ones are among them after an upgrade.
+select execution_id, lane, company_id, runbook_id, mode, status = 'running' as is_running,
+    coalesce(told_at, check_at) as told_at
+from runs where lane = any($1::int[]) and check_at <= $2 order by lane, check_at limit $3;
+
+-- name: mark_checked
+-- When to ask about these again.
+update runs r set check_at = case when r.status = 'running' then n.check_at end
+from unnest($1::uuid[], $2::timestamptz[]) as n(execution_id, check_at)
+where r.execution_id = n.execution_id and r.check_at is not null;
+
+-- name: asked_runs
+-- Those of these runs that go on and are not the engine's, with all that their end needs.
+select * from runs
+where execution_id = any($1::uuid[]) and status = 'running' and mode <> 'workflow' order by execution_id;
+
+-- name: mark_asked
+-- The first question since their last word has come back to us.
+update runs r set asked_at = coalesce(r.asked_at, n.asked_at)
+from unnest($1::uuid[], $2::timestamptz[]) as n(execution_id, asked_at) where r.execution_id = n.execution_id;
+
+-- name: give_up
+-- These runs have failed, if they are still as they were when that was decided. Returns them.
+update runs r set status = 'failed', rank = n.rank, seq = n.seq, finished_at = n.at, steps = '[]', error = n.error,
+    reason = '', told_at = n.at, check_at = null, asked_at = null
+from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::timestamptz[], $7::bytea[])
+    as n(execution_id, old_rank, old_seq, rank, seq, at, error)
+where r.execution_id = n.execution_id and (r.rank, r.seq) = (n.old_rank, n.old_seq) and r.status = 'running'
+returning r.execution_id;
+
+-- name: given_up_runs
+-- Those of these runs that the watchdog failed.
+select * from runs where execution_id = any($1::uuid[]) and rank = 2 and finished_at is not null;

@@ -2,21 +2,24 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 import asyncpg
 
 from outlast.contracts import codec
 from outlast.contracts.control import ResetBreaker
-from outlast.contracts.messages import Compared
+from outlast.contracts.messages import Compared, Finished
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
 from outlast.db.queries import load_queries
-from outlast_finalizer import breakers
+from outlast_finalizer import breakers, silence
 from outlast_finalizer.core.breaker import BreakerState, Key, Outcome
 from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
+from outlast_finalizer.core.watchdog import PATIENCE, Patience
 from outlast_finalizer.outbound import WORKFLOW, Ended
+from outlast_finalizer.silence import Silent
 
 LOOP = "finalizer.lifecycle"
 
@@ -35,6 +38,11 @@ class Changes:
     """What the ends among `rows` say about their runbooks, in the order they came in."""
     resets: list[ResetBreaker] = field(default_factory=list[ResetBreaker])
     """In the order they came in."""
+    asked: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """Runs about which a question was read, and when the broker took it."""
+    checked: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """Runs that are asked about by this, and when to ask again."""
+    patience: Patience = PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,8 @@ class Committed:
     new_comparisons: Collection[str] = ()
     breakers: Mapping[Key, BreakerState] = field(default_factory=dict[Key, BreakerState])
     """Those that opened, or were reset."""
+    given_up: Sequence[Finished] = ()
+    """Runs that have failed because nothing was heard of them: to be said."""
 
 
 class FinalizerStore(Protocol):
@@ -66,6 +76,14 @@ class FinalizerStore(Protocol):
         """Those of these runs whose comparison is kept."""
         ...
 
+    async def given_up(self, execution_ids: Collection[str]) -> Sequence[Finished]:
+        """What is to be said of those of these runs that the watchdog failed."""
+        ...
+
+    async def silent(self, lanes: Sequence[int], until: datetime, page_max: int) -> Sequence[Silent]:
+        """Runs of these lanes that are to be asked about by then, a page of them."""
+        ...
+
 
 class PostgresFinalizerStore:
     """The finalizer's schema."""
@@ -82,7 +100,11 @@ class PostgresFinalizerStore:
             new = await self._compare(connection, changes.compared) if changes.compared else ()
             is_counting = outcomes or changes.resets
             changed = await breakers.count(connection, outcomes, changes.resets) if is_counting else {}
-        return Committed(bare, new, changed)
+            is_asked = bool(changes.asked)
+            failed = await silence.hear(connection, changes.asked, changes.patience) if is_asked else ()
+            if changes.checked:
+                await silence.check(connection, changes.checked)
+        return Committed(bare, new, changed, failed)
 
     async def _record(
         self, connection: asyncpg.Connection, changes: Changes
@@ -127,6 +149,18 @@ class PostgresFinalizerStore:
             rows = await self._pool.fetch(self._queries["compared_runs"], list(execution_ids))
         return [str(row["execution_id"]) for row in rows]
 
+    async def given_up(self, execution_ids: Collection[str]) -> Sequence[Finished]:
+        """What is to be said of those of these runs that the watchdog failed."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["given_up_runs"], list(execution_ids))
+        return [silence.given_up(row) for row in rows]
+
+    async def silent(self, lanes: Sequence[int], until: datetime, page_max: int) -> Sequence[Silent]:
+        """Runs of these lanes that are to be asked about by then, a page of them."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["silent_runs"], lanes, until, page_max)
+        return [Silent(str(row["execution_id"]), *tuple(row.values())[1:]) for row in rows]
+
 
 def _columns(rows: Sequence[RunRow], outcomes: Sequence[Outcome]) -> list[list[object]]:
     failing = {each.key for each in outcomes if each.is_failure}
@@ -163,6 +197,9 @@ def _columns(rows: Sequence[RunRow], outcomes: Sequence[Outcome]) -> list[list[o
             row.message.origin.started_by,
             row.message.origin.instead_of,
             counting.get(row.execution_id, 0),
+            row.message.at,
+            row.check_at,
+            row.message.origin.is_slotted,
         )
         for row in rows
     ]

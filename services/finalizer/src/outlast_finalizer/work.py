@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from outlast.clock import from_milliseconds
 from outlast.contracts import codec, topics
 from outlast.contracts.control import ResetBreaker
-from outlast.contracts.messages import Compared, Finished, LifecycleMessage, Withheld
+from outlast.contracts.messages import Compared, Finished, LifecycleMessage, Unknown, Withheld
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
 from outlast.errors import ContractError
@@ -25,7 +26,8 @@ from outlast.runtime.logging import get_logger
 from outlast.runtime.work import Turn
 from outlast_finalizer import metrics
 from outlast_finalizer.core.outcome import latest_rows, outcomes
-from outlast_finalizer.outbound import WORKFLOW, Ended, answers
+from outlast_finalizer.core.watchdog import PATIENCE, Patience
+from outlast_finalizer.outbound import WORKFLOW, Ended, answers, given_up
 from outlast_finalizer.store import Changes, Committed, FinalizerStore
 
 log = get_logger(__name__)
@@ -45,14 +47,15 @@ _kind: codec.Decoder[_Kind] = codec.Decoder(_Kind)
 class FinalizerWork:
     """What the loop drives (outlast.runtime.loop.Work)."""
 
-    def __init__(self, store: FinalizerStore) -> None:
+    def __init__(self, store: FinalizerStore, patience: Patience = PATIENCE) -> None:
         self._store = store
+        self._patience = patience
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
         """The latest word on each run, and which have ended."""
         read: list[LifecycleMessage] = []
         compared: dict[str, Compared] = {}
-        changes = Changes(compared=compared)
+        changes = Changes(compared=compared, patience=self._patience)
         turn = Turn(changes)
         for received in messages:
             try:
@@ -67,10 +70,12 @@ class FinalizerWork:
                 compared[message.execution_id] = message
             elif isinstance(message, Finished | Withheld):
                 changes.ended[message.execution_id] = _ended(message)
-            if isinstance(message, Compared | Finished | Withheld):
+            elif isinstance(message, Unknown):
+                changes.asked[message.execution_id] = from_milliseconds(received.timestamp_ms)
+            if isinstance(message, Compared | Finished | Withheld | Unknown):
                 turn.pending.setdefault(received.at, []).append(message.execution_id)
             read.append(message)
-        changes.rows = latest_rows(read)
+        changes.rows = latest_rows(read, self._patience.silent_after)
         changes.outcomes = outcomes(read, changes.rows)
         return turn
 
@@ -83,15 +88,16 @@ class FinalizerWork:
             known = changes.ended.get(execution_id)
             if known is not None:
                 changes.ended[execution_id] = known._replace(has_payload=False)
-        turn.outgoing += _answers(changes.ended, changes.compared)
+        turn.outgoing += [*given_up(committed.given_up), *_answers(changes.ended, changes.compared)]
         _count(changes, committed)
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Nothing is cached."""
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
-        """The answers for those of these runs that have ended, and for comparisons."""
-        return _answers(await self._store.finished(pending), await self._store.compared(pending))
+        """The answers for those of these runs that have ended, and for comparisons; first, whom the watchdog failed."""
+        failed = given_up(await self._store.given_up(pending))
+        return failed + _answers(await self._store.finished(pending), await self._store.compared(pending))
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
         """Nothing: who waits for our answer says again what is not recorded, and is answered."""
@@ -129,6 +135,7 @@ def _count(changes: Changes, committed: Committed) -> None:
         metrics.COMPARISONS.labels("agreed" if comparison.is_agreed else "diverged").inc()
         for difference in comparison.differences:
             metrics.DIVERGENCES.labels(metrics.known(difference.what, metrics.DIFFERENCES)).inc()
+    metrics.GIVEN_UP.inc(len(committed.given_up))
     for key, state in committed.breakers.items():
         metrics.BREAKERS.labels("tripped" if state.is_open else "reset").inc()
         log.warning("breaker_tripped" if state.is_open else "breaker_reset", company_id=key.company_id,

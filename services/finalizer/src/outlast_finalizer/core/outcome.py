@@ -1,7 +1,7 @@
 """What a batch of lifecycle messages says about each run: the latest word wins, by (rank, seq)."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import UNSET
@@ -19,6 +19,7 @@ from outlast.contracts.messages import (
     Withheld,
 )
 from outlast_finalizer.core.breaker import Outcome, outcome_of
+from outlast_finalizer.core.watchdog import PATIENCE
 
 RunMessage = Queued | Started | Waiting | Resuming | Resumed | Finished | Withheld
 
@@ -45,9 +46,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     by: str = ""
     """Who cancelled it."""
+    check_at: datetime | None = None
+    """When to ask about it if nothing is heard until then; None for what does not run."""
 
 
-def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
+def latest_rows(
+    messages: Iterable[LifecycleMessage], silent_after: timedelta = PATIENCE.silent_after
+) -> list[RunRow]:
     """One row a run, in the order of ids, so that two writers lock rows in the same order.
 
     A payload is kept whichever message brought it.
@@ -63,7 +68,7 @@ def latest_rows(messages: Iterable[LifecycleMessage]) -> list[RunRow]:
         present = latest.get(message.execution_id)
         if present is None or (present.rank, present.seq) < (message.rank, message.seq):
             latest[message.execution_id] = message
-    return [_row(latest[each], payloads.get(each)) for each in sorted(latest)]
+    return [_row(latest[each], payloads.get(each), silent_after) for each in sorted(latest)]
 
 
 def outcomes(messages: Iterable[LifecycleMessage], rows: Iterable[RunRow]) -> list[Outcome]:
@@ -79,13 +84,13 @@ def _payload(message: RunMessage) -> bytes | None:
     return None if message.payload is UNSET else bytes(message.payload)  # pyright: ignore[reportArgumentType]
 
 
-def _row(message: RunMessage, payload: bytes | None) -> RunRow:
+def _row(message: RunMessage, payload: bytes | None, silent_after: timedelta) -> RunRow:
     row = RunRow(execution_id=message.execution_id, message=message, status="running", payload=payload)
     match message:
         case Queued():
             return msgspec.structs.replace(row, status="queued", reason=message.reason)
         case Started():
-            return msgspec.structs.replace(row, started_at=message.at)
+            return msgspec.structs.replace(row, started_at=message.at, check_at=message.at + silent_after)
         case Waiting():
             waits = msgspec.json.encode(message.waits)
             return msgspec.structs.replace(row, status="waiting", started_at=message.started_at, waits=waits)
@@ -94,7 +99,8 @@ def _row(message: RunMessage, payload: bytes | None) -> RunRow:
                 row, status="waiting", started_at=message.started_at, reason=SLOT_TAKEN
             )
         case Resumed():
-            return msgspec.structs.replace(row, started_at=message.started_at)
+            check_at = message.at + silent_after
+            return msgspec.structs.replace(row, started_at=message.started_at, check_at=check_at)
         case Finished():
             return msgspec.structs.replace(
                 row,
