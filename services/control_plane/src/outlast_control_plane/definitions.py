@@ -14,9 +14,9 @@ from outlast.limits import DEFINITION_BYTES_MAX
 from outlast.runbooks.catalogue import ACTION_CLASSES, ActionKind, Catalogue
 from outlast.runbooks.documents import digest
 from outlast.runbooks.faults import DefinitionRefused
+from outlast.runbooks.naming import runbook_id
 from outlast.runbooks.pinned import pin
 from outlast.runbooks.reading import parse_runbook
-from outlast.runbooks.naming import runbook_id
 from outlast_control_plane.problems import Fault, Problem, invalid, unavailable
 
 SOURCE_BYTES_MAX = 2 * DEFINITION_BYTES_MAX
