@@ -39,7 +39,7 @@ from outlast_trigger_matcher.store import INTAKE, LANES, PostgresMatcherStore
 log = get_logger(__name__)
 
 WATCH_SECONDS = 1.0
-OWN_TOPICS = frozenset({topics.PLATFORM_EVENTS, topics.API_EVENTS})
+OWN_TOPICS = frozenset({topics.PLATFORM_EVENTS, topics.API_EVENTS, topics.SCHEDULE_FIRED})
 
 
 async def build(settings: Settings, health: Health, stop: Stop) -> App:
