@@ -1,4 +1,4 @@
-"""The control plane's process on a real broker: orders reach their lane, breakers are heard, views are read as they are."""
+"""The control plane's process on a real broker: orders reach their lane, breakers and views are read as they are."""
 
 import asyncio
 import os
