@@ -12,8 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from outlast.contracts.messages import ActivityResult, DeliverSignal, Start, TimerDue
-from outlast.execution.decide import Rejection, RunMessage, decide
+from outlast.contracts.messages import (
+    ActivityResult,
+    Cancel,
+    DeliverSignal,
+    InlineOutcome,
+    SlotGranted,
+    Start,
+    TimerDue,
+)
+from outlast.contracts.parts import NO_ORIGIN, Origin
+from outlast.execution.decide import Rejection, RunMessage, decide, proceed
 from outlast.execution.state import Execution
 from outlast.history import codec
 from outlast.history.events import Recorded, WorkflowStarted
@@ -45,7 +54,12 @@ KINDS: dict[str, type[RunMessage]] = {
     "result": ActivityResult,
     "timer": TimerDue,
     "signal": DeliverSignal,
+    "cancel": Cancel,
+    "granted": SlotGranted,
+    "outcome": InlineOutcome,
 }
+RELEASES_SLOT = Origin(is_slotted=True, releases_slot=True)
+READS: Json = notify("b", config={"n": "{{ steps.a.output.n + 1 }}", "title": "{{ finding.title | lower }}"})
 
 SCENARIOS: dict[str, tuple[list[Json], list[tuple[str, str]]]] = {
     "three-successes": ([notify("a"), notify("b"), notify("c")], [("a", "ok"), ("b", "ok"), ("c", "ok")]),
@@ -67,13 +81,43 @@ SCENARIOS: dict[str, tuple[list[Json], list[tuple[str, str]]]] = {
         [notify("a", retry=TWICE)],
         [("a", "busy"), ("a:retry:1", "fires"), ("a", "busy at 2")],
     ),
+    "inline-skips-what-waits": ([notify("a"), SLEEP, AWAIT, READS], [("a", "ok"), ("b", "ok")]),
+    "inline-tries-again": ([notify("a")], [("a", "busy"), ("a:retry:1", "fires"), ("a", "ok at 2")]),
+    "cancelled-in-flight": ([notify("a"), notify("b")], [("", "is cancelled"), ("a", "ok")]),
+    "cancelled-and-given-up": ([notify("a"), notify("b")], [("", "is cancelled"), (":cancel", "fires")]),
+    "cancelled-in-its-sleep": ([SLEEP, notify("a")], [("", "is cancelled")]),
+    "cancelled-awaiting": ([notify("a"), AWAIT], [("a", "ok"), ("other", "comes"), ("", "is cancelled")]),
+    "cancelled-before-another-attempt": ([notify("a")], [("a", "busy"), ("", "is cancelled")]),
+    "a-slot-asked-for": ([SLEEP, notify("a")], [("nap", "fires"), ("", "has its slot"), ("a", "ok")]),
+    "a-slot-for-another-attempt": (
+        [notify("a")],
+        [("a", "busy"), ("a:retry:1", "fires"), ("", "has its slot"), ("a", "ok at 2")],
+    ),
+    "a-double": ([OWNER, notify("a"), BRANCH, READS], [("", "is heard of")]),
+    "a-double-that-waits": ([notify("a"), SLEEP, READS], [("", "is heard of"), ("nap", "fires")]),
+    "a-double-that-nobody-told": ([notify("a"), SLEEP], [(":outcome", "fires")]),
 }
+STARTS: dict[str, tuple[str, Origin]] = {
+    "inline-skips-what-waits": ("inline", NO_ORIGIN),
+    "inline-tries-again": ("inline", NO_ORIGIN),
+    "a-slot-asked-for": ("workflow", RELEASES_SLOT),
+    "a-slot-for-another-attempt": ("workflow", RELEASES_SLOT),
+    "a-double": ("shadow", NO_ORIGIN),
+    "a-double-that-waits": ("shadow", NO_ORIGIN),
+    "a-double-that-nobody-told": ("shadow", NO_ORIGIN),
+}
+"""Mode and origin, where they are not those of an ordinary run."""
+SECOND = ("a-sleep", "an-approval", "an-early-approval", "an-approval-that-never-came", "a-second-attempt",
+          "attempts-used-up")  # fmt: skip
+"""What release 0.2.0 could do besides."""
 FIRST = ("three-successes", "a-failure-passed-over", "a-failure-that-ends", "skipped-by-when", "owner-and-branch",
          "undefined-name", "outputs-chained")  # fmt: skip
 """What release 0.1.0 could do."""
 
 
-def record(actions: list[Json], results: list[tuple[str, str]]) -> dict[str, object]:
+def record(
+    actions: list[Json], results: list[tuple[str, str]], mode: str = "workflow", origin: Origin = NO_ORIGIN
+) -> dict[str, object]:
     """The inputs and the history of one scenario."""
     definition: Json = {"name": "r", "rules": [{"event": "finding_created"}], "actions": actions}
     spec = Spec(load_pinned(canonical(definition)))
@@ -89,7 +133,7 @@ def record(actions: list[Json], results: list[tuple[str, str]]) -> dict[str, obj
         return decision
 
     spec.when = keep  # type: ignore[method-assign,assignment]
-    spec.start()
+    spec.start(mode, origin)
     for name, outcome in results:
         _happen(spec, name, outcome)
     history = [_plain(recorded) for recorded in spec.history]
@@ -109,8 +153,25 @@ def _happen(spec: Spec, name: str, outcome: str) -> None:
             spec.fire(name)
         case "comes":
             spec.signal(name, payload={"by": "ana"})
+        case "is cancelled":
+            spec.cancel()
+        case "has its slot":
+            spec.grant(spec.state.slot_asked)
+        case "is heard of":
+            spec.when(_outcome(spec))
         case _:
             raise AssertionError(f"expected a known outcome, got {outcome}")
+
+
+def _outcome(double: Spec) -> InlineOutcome:
+    """What an inline run beside this double did, where all its activities succeed."""
+    spec = Spec(double.definition)
+    spec.start("inline")
+    while not spec.state.is_ended:
+        spec.succeed(
+            next(each.id for each in spec.state.steps.values() if each.status == "scheduled"), {"n": 41}
+        )
+    return spec.outcome()
 
 
 def _plain(recorded: Recorded) -> dict[str, object]:
@@ -129,6 +190,8 @@ def replay(golden: dict[str, object]) -> list[dict[str, object]]:
         if not isinstance(decision, Rejection):
             if isinstance(decision[0].event, WorkflowStarted):
                 decision[0] = _as_then(state, decision[0], golden)
+            while more := proceed(state, runbook, datetime.fromisoformat(each["at"])):
+                decision += more
             events += [
                 {"seq": r.sequence, "at": r.at.isoformat(), "event": json.loads(codec.encode(r.event))}
                 for r in decision
@@ -152,7 +215,9 @@ def main(release: str) -> None:
     for name, (actions, results) in SCENARIOS.items():
         path = folder / f"{name}.json"
         if not path.exists():
-            path.write_text(json.dumps(record(actions, results), indent=1, sort_keys=True) + "\n")
+            path.write_text(
+                json.dumps(record(actions, results, *STARTS.get(name, ())), indent=1, sort_keys=True) + "\n"
+            )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from outlast.execution.evolve import fold
 from outlast.history import codec
 from outlast.history.events import Recorded
 from outlast.testing.spec import EXECUTION
-from tests.replay.golden import FIRST, SCENARIOS, replay
+from tests.replay.golden import FIRST, SCENARIOS, SECOND, replay
 
 GOLDENS = sorted(Path(__file__).parent.glob("*/*.json"))
 
@@ -19,8 +19,12 @@ def test_the_first_release_has_every_scenario() -> None:
     assert {path.stem for path in GOLDENS if path.parent.name == "0.1.0"} == set(FIRST)
 
 
+def test_the_second_release_has_what_it_could_do() -> None:
+    assert {path.stem for path in GOLDENS if path.parent.name == "0.2.0"} == {*FIRST, *SECOND}
+
+
 def test_the_present_release_has_every_scenario() -> None:
-    assert {path.stem for path in GOLDENS if path.parent.name == "0.2.0"} == set(SCENARIOS)
+    assert {path.stem for path in GOLDENS if path.parent.name == "0.3.0"} == set(SCENARIOS)
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: f"{path.parent.name}/{path.stem}")
