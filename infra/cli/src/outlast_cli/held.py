@@ -20,6 +20,8 @@ SKIPPED = {
     "breaker_open": "its runbook's breaker was open",
     "loop": "its event was caused by runs of runbooks: the loop guard held it back",
     "inactive": "its runbook was switched off",
+    "overlap": "the last run of its schedule had not ended, and the rule does not say overlap: allow",
+    "guard_key_failed": "a key of its guardrails could not be rendered",
 }
 WHAT_DIFFERS = {
     "missing": "only the inline run had it",

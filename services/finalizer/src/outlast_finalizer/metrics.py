@@ -5,7 +5,18 @@ from collections.abc import Collection
 from prometheus_client import Counter, Histogram
 
 WITHHELD_REASONS = frozenset(
-    {"throttled", "slot_taken", "queue_full", "queue_age", "breaker_open", "loop", "inactive", "cancelled"}
+    {
+        "throttled",
+        "slot_taken",
+        "queue_full",
+        "queue_age",
+        "breaker_open",
+        "loop",
+        "inactive",
+        "overlap",
+        "guard_key_failed",
+        "cancelled",
+    }
 )
 DIFFERENCES = frozenset(
     {"input", "status", "reason", "order", "output", "missing", "extra", "conclusion", "incomparable"}

@@ -165,7 +165,9 @@ class Withheld(Message, frozen=True, kw_only=True, tag="withheld.v1"):
     status: str
     """skipped | cancelled"""
     reason: str
-    """throttled | slot_taken | queue_full | queue_age | breaker_open | loop | inactive | cancelled"""
+    """throttled | slot_taken | queue_full | queue_age | breaker_open | loop | inactive | overlap | guard_key_failed |
+    cancelled
+    """
     detail: str = ""
     """For people: which window, which chain, what was said at the cancellation."""
     by: str = ""

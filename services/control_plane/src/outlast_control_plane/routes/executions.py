@@ -37,7 +37,7 @@ UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 RunId = Annotated[str, Path(alias="id", max_length=200)]
 Reason = Literal[
     "slot_taken", "company_limit", "engine_down", "throttled", "queue_full", "queue_age", "breaker_open", "loop",
-    "inactive", "cancelled",
+    "inactive", "overlap", "guard_key_failed", "cancelled",
 ]  # fmt: skip
 Status = Literal["queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled"]
 
