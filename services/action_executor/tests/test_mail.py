@@ -15,6 +15,7 @@ from outlast.actions import ActionFailed, Mail
 from outlast.clock import SystemClock
 from outlast.contracts.messages import EventReference, RunActivity, RunbookReference
 from outlast.testing.mail_server import MailServer
+from outlast_action_executor.core.claim import Resolution
 from outlast_action_executor.core.letters import LetterRefused, mailbox, write_letter
 from outlast_action_executor.guard import Guard
 from outlast_action_executor.mail import SmtpMailer
@@ -88,6 +89,7 @@ async def send(
     url: str = "smtp://127.0.0.1:{port}?starttls=never",
     tls: ssl.SSLContext | None = None,
     allow: list[str] = LOOPBACK,
+    resolution: Resolution | None = None,
     **changes: Any,
 ) -> Ran:
     """The action as the executor runs it."""
@@ -99,7 +101,7 @@ async def send(
         load_registry(), web, PlatformFindings("http://127.0.0.1:9", "", web), SystemClock(), mailer
     )
     asked = activity(config, **changes)
-    return await runner.run(asked, runner.plan(asked), None, "")
+    return await runner.run(asked, runner.plan(asked), resolution, "")
 
 
 def output(ran: Ran) -> Any:
@@ -247,6 +249,19 @@ async def test_a_mail_whose_answer_is_lost_is_sent_again_only_where_the_runbook_
     assert said(ran) == expected
     assert ran.resolved == resolved
     assert len(server.taken) == 1
+
+
+async def test_a_mail_of_a_process_that_died_is_resolved_as_the_runbook_says(server: MailServer) -> None:
+    """The claim of an attempt that is not idempotent, without a result: on_unknown has decided."""
+    first = output(await send(server))
+    failed = await send(server, resolution=Resolution.FAIL)
+    assert said(failed) == ("outcome_unknown", False)
+    assert len(server.taken) == 1
+    again = await send(server, resolution=Resolution.RETRY)
+    assert (output(again)["message_id"], again.resolved) == (first["message_id"], "retried")
+    registered = load_registry().get("send_email")
+    assert registered is not None
+    assert not registered.type.is_idempotent
 
 
 async def test_a_relay_that_says_nothing_before_the_mail_costs_no_certainty(server: MailServer) -> None:
