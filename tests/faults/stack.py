@@ -47,7 +47,7 @@ class Outcome:
 class Stack:
     """One system in a folder of its own."""
 
-    def __init__(self, folder: Path, *, drops_answers: int = 0) -> None:
+    def __init__(self, folder: Path, *, drops_answers: int = 0, mode: str = "workflow") -> None:
         """`drops_answers` n: one of n answers of the gate never reaches the matcher."""
         self.folder = folder
         self.control = folder / "control.json"
@@ -58,7 +58,7 @@ class Stack:
         os.environ["FAULTS_DROP_ANSWERS"] = str(drops_answers)
         os.environ["PYTHONPATH"] = INJECT
         os.environ["OUTLAST_EGRESS_ALLOW"] = "127.0.0.0/8"
-        os.environ["PMAP_RUNBOOK_ENGINE"] = "workflow"
+        os.environ["PMAP_RUNBOOK_ENGINE"] = mode
         try:
             running = up(run_dir=folder / "run", owner_pid=os.getpid())
         finally:

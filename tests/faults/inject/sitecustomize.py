@@ -127,11 +127,30 @@ def drop_answers(one_in: int) -> None:
     KafkaSource.poll = poll
 
 
+def patch_filter(name: str) -> None:
+    """This process alone renders one template filter in another way."""
+    import msgspec
+
+    from outlast.runbooks import expressions, filters
+
+    known = filters.FILTERS[name]
+
+    def run(*args):
+        result = known.run(*args)
+        return f"{result}!" if isinstance(result, str) else result
+
+    changed = {**filters.FILTERS, name: msgspec.structs.replace(known, run=run)}
+    filters.FILTERS = expressions.FILTERS = changed
+
+
 def main() -> None:
     """Arm, if this process is the one."""
     one_in = int(os.environ.get("FAULTS_DROP_ANSWERS") or 0)
     if one_in and "outlast_trigger_matcher" in sys.orig_argv:
         drop_answers(one_in)
+    patched = os.environ.get("FAULTS_PATCH_FILTER", "")
+    if patched and "outlast_engine" in sys.orig_argv:
+        patch_filter(patched)
     path = os.environ.get("FAULTS_CONTROL", "")
     started = [word for word in sys.orig_argv if word.startswith("outlast_")]
     if not path or not started or not os.path.exists(path):
