@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import msgspec
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from msgspec import Raw
 
 from outlast import ids
@@ -157,24 +157,19 @@ async def test_a_breaker_opens_and_is_reset_for_all_to_read(kafka: str, postgres
 
 
 class Listener:
-    """What is said of some runs on a topic from now on."""
+    """What is said of some runs on a topic."""
 
     def __init__(self, kafka: str, topic: str, runs: Collection[str]) -> None:
         self._runs = {run.encode() for run in runs}
         self._consumer = Consumer({"bootstrap.servers": kafka, "group.id": uuid.uuid4().hex})
         numbers = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        ends = {
-            number: self._consumer.get_watermark_offsets(TopicPartition(topic, number))[1]
-            for number in numbers
-        }
-        self._consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers])
         self.values: list[bytes] = []
 
     def take(self) -> list[bytes]:
         """All values so far."""
         for message in self._consumer.consume(500, timeout=0.05):
-            assert message.error() is None
-            if message.key() in self._runs:
+            if message.error() is None and message.key() in self._runs:
                 self.values.append(message.value() or b"")
         return self.values
 
