@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import click
 import msgspec
@@ -14,14 +14,14 @@ Question: TypeAlias = dict[str, Any]
 Answer: TypeAlias = dict[str, Any]
 
 
-def run_batch(judge: Callable[[Question], Answer]) -> None:
-    """Answer every line of standard input; exit status 1 if any line failed.
+def run_batch(judge: Callable[[Question], Answer], source: BinaryIO | None = None) -> None:
+    """Answer every line of the source, standard input unless told otherwise; exit status 1 if any line failed.
 
     `judge` gets the line's object and raises Failure where it has no answer, which becomes `{"error": …}` on that line.
     A member `id` of the line is given back with its answer.
     """
     has_failed = False
-    for value in _lines():
+    for value in _lines(source or sys.stdin.buffer):
         question: object = None
         try:
             question = _decoded(value)
@@ -65,9 +65,8 @@ def _decoded(value: bytes | None) -> Question:
     return question
 
 
-def _lines() -> Iterator[bytes | None]:
-    """The lines of standard input; None for one that is too long, which is read to its end and not kept."""
-    source = sys.stdin.buffer
+def _lines(source: BinaryIO) -> Iterator[bytes | None]:
+    """The lines; None for one that is too long, which is read to its end and not kept."""
     while line := source.readline(LINE_BYTES_MAX + 1):
         if len(line) <= LINE_BYTES_MAX or line.endswith(b"\n"):
             yield line

@@ -32,6 +32,8 @@ class Failure(click.ClickException):
         del file
         click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True)
         for path, text in self.errors:
+            if text == self.message:
+                continue
             click.echo(f"  {path}: {text}" if path else f"  {text}", err=True)
         if self.next_step:
             click.echo(f"  {self.next_step}", err=True)
@@ -40,6 +42,7 @@ class Failure(click.ClickException):
         """The same for scripts."""
         body: dict[str, object] = {"code": self.code, "message": self.message}
         if self.errors:
+            body["path"] = self.errors[0][0]
             body["errors"] = [{"path": path, "message": text} for path, text in self.errors]
         if self.next_step:
             body["next_step"] = self.next_step

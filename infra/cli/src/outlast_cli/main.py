@@ -5,6 +5,7 @@ import sys
 import click
 
 from outlast_cli.commands.breakers import reset_breaker, run_suppressed
+from outlast_cli.commands.cron import cron
 from outlast_cli.commands.dead_letters import dead_letters
 from outlast_cli.commands.events import events
 from outlast_cli.commands.identities import identity
@@ -61,6 +62,7 @@ for command in (
     event,
     rule,
     template,
+    cron,
     dead_letters,
     identity,
 ):
