@@ -155,6 +155,7 @@ async def test_a_kept_connection_that_ends_does_not_post_a_message_twice(
         ({"url": "https://10.0.0.1/services/T0OUTLAST/B0WEBHOOK", "text": "x"}, "egress_refused"),
         ({"url": "https://u:B0WEBHOOK@hooks.slack.example/", "text": "x"}, "egress_refused"),
         ({"url": "https://hooks slack.example/B0WEBHOOK", "text": "x"}, "egress_refused"),
+        ({"url": "https://hooks.slack.example%2FB0WEBHOOK%2Fx/", "text": "x"}, "egress_refused"),
     ],
 )
 async def test_what_cannot_be_sent_fails_without_naming_the_webhook(

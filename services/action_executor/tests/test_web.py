@@ -71,6 +71,15 @@ async def test_every_kind_of_response_is_read(
     assert (response.status, response.body) == (status, body)
 
 
+async def test_what_comes_after_an_answer_is_nobodys_and_ends_the_connection(
+    web: Web, server: WireServer
+) -> None:
+    response = await web.request(get(server, "/twice"))
+    assert (response.status, response.body, "x-forged" in response.headers) == (200, b"first", False)
+    assert (await web.request(get(server, "/ok"))).body == b'{"ok":true}'
+    assert server.connections == 2
+
+
 async def test_a_head_request_ends_with_its_headers(web: Web, server: WireServer) -> None:
     response = await web.request(get(server, "/huge", method="HEAD"))
     assert (response.status, response.body) == (200, b"")

@@ -133,7 +133,10 @@ def _host(text: str, *, is_bracketed: bool) -> str:
 
 
 def _refuse_host(text: str) -> str:
-    raise EgressRefused(f"expected a host name or a canonical address, got {text[:100]!r}")
+    shown = text.partition("%")[0][
+        :100
+    ]  # a path may have been written into the host, and credentials with it
+    raise EgressRefused(f"expected a host name or a canonical address, got {shown!r}")
 
 
 class Guard:

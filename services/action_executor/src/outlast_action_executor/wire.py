@@ -117,15 +117,21 @@ class Connection(asyncio.Protocol):
 
     # ---- the parser ------------------------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """A response begins. One that follows a whole response answers nothing that we asked: we hear no more."""
+        if self._answer is None or self._answer.is_complete:
+            self._keep_alive = False
+            self.close()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line."""
-        if self._answer is not None:
+        if self._answer is not None and not self._answer.is_complete:
             self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Now the status is known, and whether the body says its length."""
         answer = self._answer
-        if answer is None:
+        if answer is None or answer.is_complete:
             return
         answer.status = self._parser.get_status_code()
         if 100 <= answer.status < 200:

@@ -164,6 +164,12 @@ class WireServer:
             return False
         return await self._ok(path, writer)
 
+    async def _twice(self, path: str, writer: asyncio.StreamWriter) -> bool:
+        """Two answers to one request, in one piece: the second is somebody's who got into the first."""
+        first = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst"
+        writer.write(first + b"HTTP/1.1 403 Forged\r\nx-forged: yes\r\ncontent-length: 6\r\n\r\nforged")
+        return True
+
     async def _redirect(self, path: str, writer: asyncio.StreamWriter) -> bool:
         _, _, status, *rest = path.split("/", 3)
         self._write(writer, f"{status} Found", b"", f"Location: {rest[0]}")
