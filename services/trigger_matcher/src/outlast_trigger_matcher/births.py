@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -39,8 +40,7 @@ class Partitions:
     lanes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(msgspec.Struct, frozen=True):
     """An event that fires something, as far as all the runbooks that it fires have it in common."""
 
     company_id: str

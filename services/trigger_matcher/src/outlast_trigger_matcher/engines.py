@@ -22,6 +22,7 @@ class Engines:
         self.mode: Mode = mode
         self._grace = grace
         self._said: dict[str, EngineStatus] = {}
+        self._down_since: datetime | None = None
 
     def apply(self, received: Received) -> None:
         """Take in one record of `engine.status`."""
@@ -35,14 +36,14 @@ class Engines:
         before = self._said.get(message.instance)
         if before is None or before.state != message.state:  # repeated, it is down since the first time
             self._said[message.instance] = message
+            is_up = any(each.state == "up" for each in self._said.values())
+            self._down_since = None if is_up else max(each.at for each in self._said.values())
 
     def is_degraded(self, now: datetime) -> bool:
         """Whether durable work finds nobody: every instance that spoke is down, the last of them since the grace time.
 
         Only an installation that runs durable workflows can be degraded; a shadow is missed by nobody.
         """
-        if self.mode != "workflow" or not self._said:
+        if self.mode != "workflow" or self._down_since is None:
             return False
-        if any(each.state == "up" for each in self._said.values()):
-            return False
-        return now - max(each.at for each in self._said.values()) >= self._grace
+        return now - self._down_since >= self._grace

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from outlast.clock import Clock
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Move
@@ -31,8 +33,7 @@ class Knowledge:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
-class _Fired:
+class _Fired(msgspec.Struct, frozen=True):
     """An event and the runbooks that it fires."""
 
     event: DomainEvent

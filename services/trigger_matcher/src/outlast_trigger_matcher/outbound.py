@@ -22,7 +22,15 @@ def first_words(rows: Iterable[Dispatch]) -> list[Outgoing]:
     """What rows say when they come to their status."""
     known = list(rows)
     asking = [row for row in known if row.status == "requested"]
-    return [*gate_requests(asking, ()), *(each for row in known for each in _of_status(row, is_first=True))]
+    out = gate_requests(asking, ()) if asking else []
+    for row in known:
+        if row.status == "sent" and row.start.mode == "workflow":  # most of them
+            out.append(start_message(row.start))
+            if row.cancel is not None or row.granted_seq:
+                out += _orders(row)
+        else:
+            out += _of_status(row, is_first=True)
+    return out
 
 
 def words_again(rows: Iterable[Dispatch]) -> list[Outgoing]:

@@ -30,9 +30,13 @@ def event_columns(events: Sequence[EventRow]) -> list[list[object]]:
     )  # fmt: skip
 
 
-def is_plain(row: Dispatch) -> bool:
-    """Whether nothing but the start's own columns differs from the defaults: most rows."""
-    return row.status == "sent" and row.guard is None and row.start.origin == PLAIN
+def by_kind(rows: Sequence[Dispatch]) -> tuple[list[Dispatch], list[Dispatch]]:
+    """Those in which nothing but the start's own columns differs from the defaults (most of them), and the others."""
+    kinds: tuple[list[Dispatch], list[Dispatch]] = ([], [])
+    for row in rows:
+        is_plain = row.status == "sent" and row.guard is None and row.start.origin == PLAIN
+        kinds[0 if is_plain else 1].append(row)
+    return kinds
 
 
 def plain_columns(rows: Sequence[Dispatch]) -> list[list[object]]:

@@ -63,8 +63,7 @@ class PostgresMatcherStore:
         self._stored_definitions.update(row.start.runbook.sha256 for row in rows)
 
     async def _add_dispatches(self, connection: asyncpg.Connection, rows: Sequence[Dispatch]) -> None:
-        plain = [row for row in rows if records.is_plain(row)]
-        others = [row for row in rows if not records.is_plain(row)]
+        plain, others = records.by_kind(rows)
         if plain:
             await connection.execute(self._queries["add_dispatches"], *records.plain_columns(plain))
         if others:
