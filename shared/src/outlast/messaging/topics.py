@@ -11,11 +11,19 @@ from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
 import structlog
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+)
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (
     AdminClient,
     NewPartitions,  # pyright: ignore[reportPrivateImportUsage] exported by the package's documentation
     NewTopic,  # pyright: ignore[reportPrivateImportUsage]
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
 )
 
 from outlast.contracts.topics import TOPICS, Topic, TopicPartition
@@ -99,6 +107,39 @@ class TopicAdmin:
         if short:
             self._grow(short)
         return self._await_served(wanted)
+
+    def ends(
+        self, name: str, partitions: Iterable[int], timeout_seconds: float = ADMIN_TIMEOUT_SECONDS
+    ) -> dict[int, int]:
+        """The next offset of each of these partitions. TransientError when the broker does not answer in time."""
+        latest = OffsetSpec.latest()
+        assert latest is not None
+        asked: dict[KafkaPartition, OffsetSpec] = {KafkaPartition(name, each): latest for each in partitions}
+        futures = self._client.list_offsets(asked, request_timeout=timeout_seconds)
+        ends: dict[int, int] = {}
+        for at, future in futures.items():
+            what = f"to say the end of {name}-{at.partition}"
+            found = _result(future, timeout_seconds, KafkaError.UNKNOWN_TOPIC_OR_PART, what)
+            ends[at.partition] = 0 if found is None else found.offset
+        return ends
+
+    def committed(
+        self,
+        group: str,
+        name: str,
+        partitions: Iterable[int],
+        timeout_seconds: float = ADMIN_TIMEOUT_SECONDS,
+    ) -> dict[int, int]:
+        """Where the group stands in each of these partitions: 0 where it has committed nothing."""
+        asked = [KafkaPartition(name, number) for number in partitions]
+        futures = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=timeout_seconds
+        )
+        what = f"to say where group {group} stands"
+        found = _result(futures[group], timeout_seconds, KafkaError.GROUP_ID_NOT_FOUND, what)
+        if found is None:
+            return dict.fromkeys(partitions, 0)
+        return {at.partition: max(0, at.offset) for at in found.topic_partitions}
 
     def unassigned(
         self, group: str, partitions: Mapping[str, int], timeout_seconds: float = ADMIN_TIMEOUT_SECONDS
