@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -240,6 +240,7 @@ async def control_plane(dsn: str, *, with_views: bool = True) -> AsyncIterator[W
         new_id=outside.new_id,
         now=outside.now,
         engine_mode="workflow",
+        degrade_after=timedelta(seconds=30),
     )
     api = make_api(services)
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)

@@ -67,6 +67,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
         new_id=lambda: str(uuid.uuid4()),
         now=SystemClock().now,
         engine_mode=settings.engine_mode,
+        degrade_after=settings.degrade_after,
     )
     return App(
         tasks={

@@ -15,8 +15,6 @@ ACCEPTED_EVENT_DAYS = 7
 IDENTITY_CACHE_MAX = 10_000
 IDENTITY_CACHE_SECONDS = 5.0
 """How long a revoked key may still be good in another instance; in the one that revoked it, not at all."""
-DEGRADE_AFTER_SECONDS = 30.0
-"""How long the engine is down before new runs are said to be degraded; the matcher decides over each."""
 SUPPRESSED_PER_REQUEST_MAX = 500
 TRIGGER_DATA_BYTES_MAX = 200 * 1024
 """Of a manual trigger: with its envelope it stays below the limit of an event."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
 import asyncpg
@@ -75,6 +75,7 @@ class Services:
     """The id of a command."""
     now: Callable[[], datetime]
     engine_mode: str
+    degrade_after: timedelta
 
 
 def services_of(request: Request) -> Services:

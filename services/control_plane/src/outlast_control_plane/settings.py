@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from outlast.runtime.service import ProcessSettings
 from outlast.runtime.settings import Environment
@@ -26,6 +27,8 @@ class Settings:
     service_token: str
     """What services show each other; "" turns forwarding to the platform off."""
     engine_mode: str
+    degrade_after: timedelta
+    """How long the engine is down before the matcher sends new runs inline: the matcher's own variable."""
 
 
 def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
@@ -51,7 +54,12 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         platform_url=environment.text("PLATFORM_URL", "http://127.0.0.1:8081").rstrip("/"),
         admin_key=environment.text("OUTLAST_ADMIN_KEY", ""),
         service_token=environment.text("OUTLAST_SERVICE_TOKEN", ""),
-        engine_mode=environment.text("PMAP_RUNBOOK_ENGINE", "workflow"),
+        engine_mode=environment.text(
+            "PMAP_RUNBOOK_ENGINE", "inline", choices=("inline", "workflow", "shadow")
+        ),
+        degrade_after=timedelta(
+            seconds=environment.seconds("OUTLAST_TRIGGER_MATCHER_DEGRADE_SECONDS", 30.0, most=86_400.0)
+        ),
     )
     environment.finish()
     return settings

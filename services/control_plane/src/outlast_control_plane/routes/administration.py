@@ -1,6 +1,5 @@
 """What a platform administrator sets up: companies, producers; and what anyone may look at: actions, the engine."""
 
-from datetime import timedelta
 from typing import Annotated
 
 import asyncpg
@@ -14,7 +13,6 @@ from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import producer_message, raise_revision, say
 from outlast_control_plane.core.engine import engine_view
 from outlast_control_plane.idempotency import json_response
-from outlast_control_plane.limits import DEGRADE_AFTER_SECONDS
 from outlast_control_plane.models import (
     ActionList,
     CompanyRequest,
@@ -127,10 +125,7 @@ async def engine_status(caller: CallerIs, services: ServicesAre) -> Response:
         for engine in services.engines.engines()
     ]
     view = engine_view(
-        services.engine_mode,
-        services.engines.engines(),
-        services.now(),
-        timedelta(seconds=DEGRADE_AFTER_SECONDS),
+        services.engine_mode, services.engines.engines(), services.now(), services.degrade_after
     )
     body = {
         "mode": services.engine_mode, "state": view.state, "since": view.since, "new_runs": view.new_runs,
