@@ -85,7 +85,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     activity_id: str
     kind: str
-    """sleep | signal | retry"""
+    """sleep | signal | retry; in a state also slot: it asks for the one that it gave back"""
     until: datetime | None = None
     """When it goes on by itself."""
     signal: str = ""
