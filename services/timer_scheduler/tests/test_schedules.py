@@ -135,6 +135,7 @@ async def test_a_clock_set_back_fires_nothing_twice(world: CronWorld):
     assert await world.at(clock("08:02:00")) == ["08:01", "08:02"]
     assert await world.at(clock("07:30:00")) == ["08:01", "08:02"]
     world.start()
+    assert await world.at(clock("07:31:00")) == ["08:01", "08:02"]
     assert await world.at(clock("08:02:30")) == ["08:01", "08:02"]
     assert await world.at(clock("08:03:00")) == ["08:01", "08:02", "08:03"]
 
@@ -177,6 +178,16 @@ async def test_an_edit_of_the_schedule_begins_anew_and_another_edit_changes_noth
     assert await world.at(clock("08:03:30")) == ["08:01", "08:02+"]
     assert await world.at(clock("08:04:00")) == ["08:01", "08:02+", "08:04"]
     assert list(world.store.rows) == [("acme", "rb", 0)]
+
+
+async def test_nothing_is_made_up_for_from_before_an_edit_of_the_schedule(world: CronWorld):
+    world.save(every_minute(cron="0 12 * * *"))
+    await world.at(START)
+    world.go_to(clock("08:10:00"))
+    world.save(every_minute(cron="5 8 * * *", catch_up={"policy": "all"}))
+    assert await world.at(clock("08:10:30")) == []
+    world.save(every_minute(cron="5 8 * * *", timezone="Africa/Abidjan", catch_up={"policy": "all"}))
+    assert await world.at(clock("08:11:30")) == []
 
 
 @pytest.mark.parametrize("members", [{"is_active": False}, {"is_deleted": True}])
