@@ -308,3 +308,11 @@ async def test_an_outcome_for_a_workflow_run_is_counted_and_changes_nothing() ->
     turn = await engine.take(outcome())
     assert (turn.outgoing, turn.dead) == ([], [])
     assert counted.get() == before + 1
+
+
+async def test_an_inline_run_is_not_the_engines_and_is_laid_aside() -> None:
+    engine = Engine()
+    turn = await engine.take(start(PAGE, mode="inline"))
+    assert (turn.outgoing, engine.rows.histories) == ([], {})
+    ((_, fault),) = turn.dead
+    assert "inline" in str(fault)

@@ -9,10 +9,12 @@ import msgspec
 from outlast import ids
 from outlast.clock import from_milliseconds
 from outlast.contracts import codec
-from outlast.contracts.messages import DeliverSignal, InboxMessage, Recorded
+from outlast.contracts.messages import DeliverSignal, InboxMessage, Recorded, Start
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
 
+MODES = ("workflow", "shadow")
+"""An inline run is an executor's: here its actions would be ordered once more."""
 _EXECUTION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -35,6 +37,8 @@ def read(received: Received) -> Input:
         _check(message.execution_id, received.partition)
     if isinstance(message, DeliverSignal):
         _check_payload(message)
+    if isinstance(message, Start) and message.mode not in MODES:
+        raise ContractError(f"expected a run in mode {' or '.join(MODES)}, got {message.mode:.40}", "$.mode")
     return Input(message, from_milliseconds(received.timestamp_ms), received)
 
 
