@@ -218,7 +218,10 @@ def test_runs_are_listed_by_why_they_were_held_back_and_the_table_says_it(
         ({"status": "queued", "reason": "engine_down"}, ("the engine is away",)),
         ({"status": "queued"}, ("asked whether it may start",)),
         ({"status": "waiting", "reason": "slot_taken"}, ("its wait is over",)),
-        ({"status": "skipped", "reason": "throttled", "detail": "1 in 300 s"}, ("too soon", "(1 in 300 s)")),
+        (
+            {"status": "skipped", "reason": "throttled", "detail": "1 in 300 s"},
+            ("throttled: too soon", "(1 in 300 s)"),
+        ),
         (
             {"status": "skipped", "reason": "breaker_open"},
             ("breaker was open", f"outlast runbook run-suppressed page {ID}"),
@@ -234,6 +237,10 @@ def test_runs_are_listed_by_why_they_were_held_back_and_the_table_says_it(
         ({"started_by": "ana"}, ("triggered by ana",)),
         ({"instead_of": OTHER}, (f"instead of {OTHER}",)),
         ({"mode": "shadow"}, ("not been compared",)),
+        (
+            {"steps": [{"id": "nap", "status": "skipped", "reason": "inline"}]},
+            ("an inline run does not wait",),
+        ),
     ],
 )
 def test_a_run_is_explained_in_words(

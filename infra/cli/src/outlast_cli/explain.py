@@ -85,7 +85,8 @@ def _step(run_id: str, number: int, step: dict[str, Any]) -> None:
     heading = f"\n{mark} {number}. {click.style(printable(label), bold=True)}  {_status(status)}"
     click.echo(f"{heading}  {' · '.join(detail for detail in details if detail)}")
     if status == "skipped":
-        _line("why", step.get("reason") or "its `when` was false")
+        reason = step.get("reason") or "its `when` was false"
+        _line("why", "inline: an inline run does not wait" if reason == "inline" else reason)
     if step.get("wait"):
         for index, line in enumerate(waits.in_full(run_id, step)):
             _line("" if index else "waits for", line)

@@ -49,12 +49,15 @@ def why(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     beside = f" ({detail})" if detail else ""
     match run.get("status"):
         case "queued":
-            yield "queued", QUEUED.get(reason, reason) + beside
+            yield "queued", _sentence(QUEUED, reason) + beside
             yield "", f"take it out: outlast run cancel {run['id']} --reason …"
         case "waiting" if reason == "slot_taken":
-            yield "waits for", "its wait is over, and others hold every slot of its concurrency key"
+            yield (
+                "waits for",
+                f"{reason}: its wait is over, and others hold every slot of its concurrency key",
+            )
         case "skipped":
-            yield "skipped", SKIPPED.get(reason, reason) + beside
+            yield "skipped", _sentence(SKIPPED, reason) + beside
             if reason == "breaker_open":
                 yield (
                     "",
@@ -71,6 +74,12 @@ def why(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "ends",
             f"{cancel.get('by') or '?'} cancelled it at {cancel.get('at')}{said}; what is in flight is settled first",
         )
+
+
+def _sentence(known: Mapping[str, str], reason: str) -> str:
+    """The code, by which runs are listed, and what it means; a code that this release does not know as it is."""
+    said = known.get(reason, "")
+    return f"{reason}: {said}" if reason and said else said or reason
 
 
 def origin(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
