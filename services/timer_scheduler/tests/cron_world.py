@@ -41,9 +41,7 @@ class CronWorld:
     def __init__(self, start: datetime = START) -> None:
         self.clock = SimulatedClock()
         self.broker = LocalBroker(self.clock.now_ms)
-        self.broker.ensure_topic(topics.TIMER_COMMANDS, PARTITIONS)
-        for name in (topics.SCHEDULE_FIRED, topics.ENGINE_INBOX, "timer_scheduler.dead_letters"):
-            self.broker.ensure_topic(name, PARTITIONS)
+        self.make_topics()
         self.fence = LocalFence()
         self.timers, self.store = MemoryTimerStore(self.fence), MemoryCronStore(self.fence)
         self.records: dict[tuple[str, str], Received] = {}
@@ -51,6 +49,16 @@ class CronWorld:
         self._revision = 0
         self.go_to(start)
         self.start()
+
+    def make_topics(self) -> None:
+        """A broker that has just begun."""
+        for name in (
+            topics.TIMER_COMMANDS,
+            topics.SCHEDULE_FIRED,
+            topics.ENGINE_INBOX,
+            "timer_scheduler.dead_letters",
+        ):
+            self.broker.ensure_topic(name, PARTITIONS)
 
     def go_to(self, at: datetime) -> None:
         """Set the clock, back too."""
