@@ -6,11 +6,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from outlast.contracts import topics
+from outlast import limits
+from outlast.contracts import codec, topics
+from outlast.contracts.messages import StartTimer
+from outlast.messaging.ports import Outgoing
 from outlast_timer_scheduler import metrics
 from outlast_timer_scheduler.cron_store import CronChanges
 
 from .cron_world import START, CronWorld, clock, every_minute
+from .world import execution
 
 
 class Death(BaseException):
@@ -261,6 +265,19 @@ async def test_two_processes_share_the_schedules_and_the_survivor_takes_over(wor
     for _ in range(3):
         await first.turn()
     assert len({event["id"] for event in world.events()}) == len(world.events()) == 30
+
+
+async def test_a_herd_of_timers_does_not_hold_up_a_schedule(world: CronWorld):
+    world.save(every_minute())
+    due = clock("08:01:00")
+    for number in range(4 * limits.TIMERS_FIRED_MAX):
+        command = StartTimer(execution_id=execution(number), timer_id="t", fire_at=due)
+        world.broker.append(
+            Outgoing(topics.TIMER_COMMANDS, codec.encode(command), execution(number).encode())
+        )
+    await world.at(START, turns=8)
+    assert await world.at(due, turns=2) == ["08:01"]
+    assert 0 < len(world.broker.messages(topics.ENGINE_INBOX)) < 4 * limits.TIMERS_FIRED_MAX
 
 
 async def test_partitions_that_come_back_are_read_anew(world: CronWorld):
