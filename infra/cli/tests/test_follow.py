@@ -207,6 +207,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
         (("workflow_completed", {"status": "skipped"}), 0),
         (("workflow_completed", {"status": "partial"}), 1),
         (("workflow_failed", {"error": {"code": "x", "message": "y"}}), 1),
+        (("workflow_cancelled", {}), 1),
     ],
 )
 def test_each_event_is_told_until_the_run_ends_and_the_exit_status_is_the_runs(
@@ -218,6 +219,28 @@ def test_each_event_is_told_until_the_run_ends_and_the_exit_status_is_the_runs(
         "fired by finding_created e1", "attempt 1: http_503: busy", "tries again in", "http_request, attempt 2",
         "12 ms", "for the signal approved with the key F-1", "approved (s1) from eve", "the run",
     ):  # fmt: skip
+        assert text in done.stdout
+
+
+def test_a_cancelled_run_is_told_with_who_ended_it_and_when_what_is_in_flight_is_given_up(
+    watch: Callable[..., Result],
+) -> None:
+    told = [
+        ("cancel_requested", {"by": "eve", "at": "2030-01-01T00:00:00Z", "reason": "a drill"}),
+        (
+            "timer_started",
+            {
+                "timer_id": ":cancel",
+                "activity_id": "",
+                "purpose": "cancel",
+                "fire_at": "2030-01-01T00:00:00Z",
+            },
+        ),
+        ("workflow_cancelled", {}),
+    ]
+    done = watch([*STORY, *told])
+    assert done.exit_code == 1
+    for text in ("cancelling", "by eve: a drill", "gives up in", "cancelled"):
         assert text in done.stdout
 
 
