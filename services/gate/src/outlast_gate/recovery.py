@@ -1,7 +1,7 @@
 """The stream processor's table and its recovery, where the library's own would lose messages, or hang, or be slow.
 
 Three things are ours. The changelog is read in one go (`changelog`), before the library looks at it: it then finds
-nothing left to read. A change of the table goes to the changelog through our producer: 20 microseconds, not 500. And the
+nothing left to read. A change of the table goes to its changelog through our producer: 20 µs, not 500. And the
 lanes are opened last: Faust lets messages in before it has gone back to the committed offsets and emptied its queues,
 and what comes in meanwhile is thrown away and never read again, so that a lane stands still until the next start.
 """
