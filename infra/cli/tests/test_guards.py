@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from outlast_cli.diagnosis import engine_finding
 from outlast_cli.main import outlast
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -299,3 +300,26 @@ def test_a_runbook_that_was_saved_as_json_is_exported_as_yaml_that_can_be_applie
         RUNBOOK | {"source": json.dumps(document), "source_format": "json", "document": pinned},
     )
     assert yaml.safe_load(run("runbook", "export", "page").stdout) == document
+
+
+@pytest.mark.parametrize(
+    ("state", "new_runs", "is_fine", "text"),
+    [
+        ("up", "durable", True, "new runs are durable"),
+        ("unknown", "inline", True, "as the mode says"),
+        ("unknown", "waiting", False, "wait for it"),
+        (
+            "down",
+            "degraded",
+            False,
+            "down since 2026-01-02T03:04:05Z; new runs go inline and are marked is_degraded",
+        ),
+    ],
+)
+def test_the_doctor_says_what_becomes_of_new_runs(
+    state: str, new_runs: str, is_fine: bool, text: str
+) -> None:
+    since = "2026-01-02T03:04:05Z" if state != "unknown" else None
+    found = engine_finding({"mode": "workflow", "state": state, "since": since, "new_runs": new_runs})
+    assert (found.is_fine, found.check) == (is_fine, "engine")
+    assert text in found.found

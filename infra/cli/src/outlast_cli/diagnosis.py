@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -91,17 +92,36 @@ def _api(state: SystemState, folder: RunFolder) -> list[Finding]:
     profiles = read_profiles(folder)
     profile = profiles.items.get(profiles.default) or profiles.items.get(ADMINISTRATOR, Profile(""))
     url = f"{state.urls['control_plane']}/api/v1/actions"
+    options: dict[str, Any] = {
+        "headers": {"Authorization": f"Bearer {profile.key}"}, "timeout": TIMEOUT_SECONDS, "trust_env": False,
+    }  # fmt: skip
     try:
-        answer = httpx.get(
-            url, headers={"Authorization": f"Bearer {profile.key}"}, timeout=TIMEOUT_SECONDS, trust_env=False
-        )
+        answer = httpx.get(url, **options)
+        engine = httpx.get(f"{state.urls['control_plane']}/api/v1/engine", **options)
     except httpx.TransportError as fault:
         return [Finding("api", False, f"{url}: {fault}", "see the control plane's log")]
     match answer.status_code:
         case 200:
-            return [Finding("api", True, f"answers; {len(answer.json()['items'])} actions in the catalogue")]
+            api = Finding("api", True, f"answers; {len(answer.json()['items'])} actions in the catalogue")
+            return [api, *([engine_finding(engine.json())] if engine.is_success else [])]
         case 401:
             advice = f"the key in {folder.root} is not valid: outlast up --sample makes new ones"
             return [Finding("api", False, "refuses the key", advice)]
         case other:
             return [Finding("api", False, f"answered {other}", "wait a moment; then see the executor's log")]
+
+
+def engine_finding(engine: dict[str, Any]) -> Finding:
+    """Whether the engine takes durable work, and so what becomes of new runs: `GET /engine`."""
+    state, new_runs = engine.get("state"), engine.get("new_runs")
+    since = f" since {engine['since']}" if engine.get("since") else ""
+    becomes = {
+        "inline": "new runs go inline, as the mode says",
+        "durable": "new runs are durable",
+        "waiting": "new runs wait for it",
+        "degraded": "new runs go inline and are marked is_degraded; those that require durability wait",
+    }.get(str(new_runs), str(new_runs))
+    is_fine = new_runs in {"inline", "durable"}
+    return Finding(
+        "engine", is_fine, f"{state}{since}; {becomes}", "is its database there? see the engine's log"
+    )
