@@ -1,13 +1,19 @@
 """The dispatch decides, in memory and in Postgres: windows, slots, queues, and a gate that is wrong, late or silent."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from tests.integration.matcher_world import Make, Matcher, Said, matchers
 
 from outlast.contracts import topics
-from outlast.contracts.guarding import GateRequest
+from outlast.contracts.guarding import GateRequest, Verdict
 from outlast.contracts.messages import Finished, Queued, Resuming, SlotGranted, Start, Waiting, Withheld
+from outlast.contracts.topics import TopicPartition
+from outlast.runtime.work import Turn
+from outlast_trigger_matcher.core.board import Board
+from outlast_trigger_matcher.ports import Plan
 
 SLOT = {"concurrency_limit": 1, "queue_age": "10m"}
 KEYED = {"concurrency_key": "{{ event.data.title }}"}
@@ -317,6 +323,26 @@ async def test_two_owners_of_a_runbooks_topics_do_not_give_its_slot_to_two(make:
     other = await make()
     other.define(guardrails=SLOT)
     assert started(await other.advise("admitted", two)) == []
+
+
+async def test_two_who_decide_about_one_runbook_at_the_same_moment_give_its_slot_once(make: Make) -> None:
+    """Each of the lane's topics may be read by another process: the runbook's lock makes one wait for the other."""
+    matcher = await make()
+    for name in (f"rb{number}" for number in range(10)):
+        matcher.define(name, guardrails=SLOT)
+        one, two = [ask.id for ask in (await matcher.events(f"{name}a", f"{name}b")).asks]
+        lane = (await matcher.row(one)).start.lane
+
+        async def decide(execution: str, topic: str, lane: int = lane) -> None:
+            plan = Plan(now=matcher.clock.now())
+            verdict = Verdict(id=execution, verdict="admitted")
+            plan.do(execution, partial(Board.advise, verdict=verdict, standing=matcher.breakers.standing))
+            move = matcher._move(TopicPartition(topic, lane), 0, Turn(plan))
+            await matcher.store.commit_lanes(plan, [move])
+
+        await asyncio.gather(decide(one, topics.GATE_DECISIONS), decide(two, topics.CONTROL_COMMANDS))
+        assert sum(row.has_slot for row in await matcher.store.rows([one, two])) == 1
+        matcher.define(name, guardrails=SLOT, is_active=False)
 
 
 async def test_a_gate_decision_about_nobody_is_no_trouble(make: Make) -> None:

@@ -86,8 +86,8 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     commands = Commands(runbooks, births, flights, lookup, clock)
     on = Wiring(pool, kafka, instance)
     intake, events = _loop(INTAKE, IntakeWork(store, known, lookup), producers.topics(), on, sinks[0])
-    work = LanesWork(store, breakers.standing, commands, clock)
     agenda = LanesAgenda(store, PostgresPressing(pool), known, clock)
+    work = LanesWork(store, breakers.standing, commands, clock, agenda.runs_ended)
     lanes, _ = _loop(LANES, work, FOLLOWED, on, sinks[1], agenda)
     changed.clear()
 

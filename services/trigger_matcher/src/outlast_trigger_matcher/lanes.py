@@ -48,11 +48,20 @@ _word: codec.Decoder[_Word] = codec.Decoder(_Word)
 class LanesWork:
     """What the loop over the co-partitioned topics drives (outlast.runtime.loop.Work)."""
 
-    def __init__(self, store: LanesStore, standing: StandingOf, commands: Commands, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: LanesStore,
+        standing: StandingOf,
+        commands: Commands,
+        clock: Clock,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ended` is called when runs have ended."""
         self._store = store
         self._standing = standing
         self._commands = commands
         self._clock = clock
+        self._ended = ended
 
     async def decide(self, messages: Sequence[Received]) -> Turn:
         """What the batch is about, and which starts to send again."""
@@ -122,6 +131,8 @@ class LanesWork:
         assert isinstance(plan, Plan)
         outcome = await self._store.commit_lanes(plan, moves)
         metrics.DISPATCHES_CLOSED.inc(len(plan.closed))
+        if plan.closed:
+            self._ended()
         turn.outgoing += await self._words(plan, outcome)
 
     async def _words(self, plan: Plan, outcome: Outcome) -> list[Outgoing]:

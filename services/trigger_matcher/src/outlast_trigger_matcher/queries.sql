@@ -59,8 +59,9 @@ where d.execution_id = any($1::uuid[])
 order by d.execution_id;
 
 -- name: lock_rows
--- These executions' rows, held until the end of the transaction, without payload and definition.
-select d.*, e.event_type, e.event_time, e.subject, ''::bytea as payload, e.traceparent, e.chain, ''::bytea as definition
+-- These executions' rows, held until the end of the transaction, without payload and definition ("{}").
+select d.*, e.event_type, e.event_time, e.subject, ''::bytea as payload, e.traceparent, e.chain,
+    '{}'::bytea as definition
 from dispatches d
 join events e using (company_id, source, event_id)
 where d.execution_id = any($1::uuid[])

@@ -28,10 +28,11 @@ UNANSWERED = timedelta(seconds=2)
 """A question without an answer, or a free slot with a queue behind it, for so long: asked again."""
 IDLE_SECONDS = 1.0
 PRESSING_SECONDS = 0.25
-DEFERRED_SECONDS = 0.1
-"""While a company's firings wait for room that its runs make all the time."""
+DEFERRED_SECONDS = 0.02
+"""After runs have ended while a company's firings wait for room: several ends are one look."""
 RECONCILE_SECONDS = 30.0
 PAGE_MAX = 500
+DEFERRED_MAX = 2_000
 FREED_MAX = 100
 """Those who had a slot of a key last: among them is whom the gate may still believe to hold it."""
 ENTRIES_KEPT = timedelta(days=1)
@@ -52,6 +53,12 @@ class LanesAgenda:
         self._next_at = float("-inf")
         self._reconcile_at = float("-inf")
         self._seen: frozenset[int] = frozenset()
+        self._has_deferred = False
+
+    def runs_ended(self) -> None:
+        """There may be room again for firings that were deferred."""
+        if self._has_deferred:
+            self._next_at = min(self._next_at, self._clock.monotonic() + DEFERRED_SECONDS)
 
     def due_seconds(self, owned: Collection[TopicPartition]) -> float | None:
         """Until the next look; at once at lanes that are new here."""
@@ -97,10 +104,11 @@ class LanesAgenda:
         metrics.ASKED_AGAIN.inc(len(asked) + len(heads))
         if not self._known.births.engines.is_degraded(plan.now):
             self._let_go(await pressing.held(lanes, PAGE_MAX), plan)
-        deferred = await pressing.deferred(lanes, self._known.flights.limit, PAGE_MAX)
+        deferred = await pressing.deferred(lanes, self._known.flights.limit, DEFERRED_MAX)
+        self._has_deferred = bool(deferred)
         self._let_go(deferred, plan)
         await self._run_suppressed(lanes, plan)
-        return DEFERRED_SECONDS if deferred else PRESSING_SECONDS
+        return PRESSING_SECONDS
 
     async def _hold_back(self, lanes: frozenset[int], plan: Plan) -> None:
         """What is not sent of runbooks that may not fire any more."""
