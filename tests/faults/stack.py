@@ -180,7 +180,8 @@ class Stack:
 
     def is_ready(self, name: str) -> bool:
         """Whether this process answers."""
-        return status(run_dir=self.folder / "run").processes[name].condition.value == "ready"
+        known = status(run_dir=self.folder / "run").processes.get(name)
+        return known is not None and known.condition.value == "ready"
 
     def _is_back(self, service: str, restarts: int) -> bool:
         known = status(run_dir=self.folder / "run").processes[service]
