@@ -81,6 +81,9 @@ def between(entry: str, zone: str, after: datetime, until: datetime) -> list[dat
         # a whole day is left out
         ("0 9 * * *", "Pacific/Apia", "2011-12-29T12:00",
          ["12-29 09:00-1000", "12-31 00:00+1400", "12-31 09:00+1400"]),
+        # the day before is shorter, or longer, than it looks
+        ("30 * 30 3 *", "Europe/Berlin", "2026-03-28T23:30", ["03-30 00:30+0200", "03-30 01:30+0200"]),
+        ("30 * 26 10 *", "Europe/Berlin", "2026-10-24T22:30", ["10-26 00:30+0100", "10-26 01:30+0100"]),
         ("30 8 * * *", "Asia/Kolkata", "2026-06-01T00:00", ["06-01 08:30+0530"]),
         # days that are rare
         ("0 0 29 2 *", "UTC", "2024-02-29T00:00", ["02-29 00:00+0000"]),
