@@ -238,6 +238,7 @@ def test_runs_are_listed_by_why_they_were_held_back_and_the_table_says_it(
         ({"started_by": "ana"}, ("triggered by ana",)),
         ({"instead_of": OTHER}, (f"instead of {OTHER}",)),
         ({"mode": "shadow"}, ("not been compared",)),
+        ({"steps": [{"id": "nap", "status": "waiting", "wait": {"kind": "slot"}}]}, ("gave its own back",)),
         (
             {"steps": [{"id": "nap", "status": "skipped", "reason": "inline"}]},
             ("an inline run does not wait",),

@@ -209,3 +209,16 @@ def test_of_a_shadowed_run_is_told_what_it_did_not_what_its_double_would_have_do
     lines = inline_lines([line(0, "inline_recorded", status="success", steps=[inline]), *HISTORY])
     (step,) = explain([{"id": "a", "name": "Page"}], lines, {}).steps
     assert step == {"id": "a", "name": "Page", "status": "success", "input": {"url": "inline"}, "attempts": 2}
+
+
+def test_a_step_whose_wait_is_over_waits_for_the_slot_that_the_run_gave_back() -> None:
+    asked = [
+        line(1, "timer_started", timer_id="t", activity_id="nap", purpose="sleep", fire_at="2026-01-02T00:00:00Z"),
+        line(2, "timer_fired", timer_id="t"),
+        line(3, "slot_asked", activity_id="nap"),
+    ]  # fmt: skip
+    story = explain([], asked, {})
+    assert story.steps[0]["status"] == "waiting"
+    assert story.waits == [{"activity_id": "nap", "kind": "slot"}]
+    (step,) = explain([], [*asked, line(4, "slot_taken")], {}).steps
+    assert step == {"id": "nap", "status": "running"}

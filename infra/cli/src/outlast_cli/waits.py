@@ -35,6 +35,8 @@ def _short(wait: Mapping[str, Any], now: datetime | None) -> str:
             )
         case "retry":
             return f"attempt {wait.get('attempt', '?')} of {wait.get('activity_id', '?')} {left}"
+        case "slot":
+            return f"a slot for {wait.get('activity_id', '?')}"
         case kind:
             return f"{kind} {wait.get('activity_id', '?')}, goes on {left}".rstrip()
 
@@ -56,6 +58,8 @@ def in_full(run_id: str, step: Mapping[str, Any], now: datetime | None = None) -
             return [*lines, f"or to every run that waits with the key: --key {key}"] if key else lines
         case "retry":
             return [f"attempt {_of(wait.get('attempt'), step.get('max_attempts'))} at {when}"]
+        case "slot":
+            return ["one of its runbook's slots: it gave its own back while it waited"]
         case _:
             return [f"until {when}"]
 

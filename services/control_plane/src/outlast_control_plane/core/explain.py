@@ -120,6 +120,7 @@ class _Telling:
     signals: dict[str, Step] = field(default_factory=dict[str, Step])
     cancel: Step | None = None
     _timers: dict[Json, Step] = field(default_factory=dict[Json, Step])
+    _slot: tuple[Step, Json] | None = None
 
     def lay(self, line: HistoryLine) -> None:
         """Take in the next event."""
@@ -132,6 +133,8 @@ class _Telling:
             step = self._timers.get(data.get("timer_id"), {})
             if step.pop("wait", None) is not None:
                 step["status"] = OPEN
+        elif kind == "slot_taken":
+            self._take_slot()
         elif kind == "inline_recorded":
             self._lay_inline(data.get("steps"))
         elif kind == "cancel_requested":
@@ -145,6 +148,18 @@ class _Telling:
                 "sent_at": data.get("sent_at"),
                 "consumed_by": None,
             }
+
+    def _ask_slot(self, step: Step) -> None:
+        """The step's wait is over; the run gave its slot back meanwhile, and goes on when it has one again."""
+        self._slot = step, step.get("status", OPEN)
+        step |= {"status": WAITING, "wait": {"kind": "slot"}}
+
+    def _take_slot(self) -> None:
+        if self._slot is not None:
+            step, status = self._slot
+            step.pop("wait", None)
+            step["status"] = status
+            self._slot = None
 
     def _lay_inline(self, steps: Json) -> None:
         """The steps of an inline run, whole."""
@@ -180,6 +195,8 @@ class _Telling:
                 wait = {name: data[name] for name in ("signal", "key") if data.get(name)}
                 step |= {"status": WAITING, "wait": {"kind": "signal"} | wait}
                 step["on_timeout"] = data.get("on_timeout", "fail")
+            case "slot_asked":
+                self._ask_slot(step)
             case "signal_consumed":
                 step.pop("wait", None)
                 self.signals.get(str(data.get("signal_id")), {})["consumed_by"] = step["id"]
