@@ -81,7 +81,20 @@ async def test_an_inline_run_is_never_started_in_the_engine_whatever_the_engine_
     matcher.define()
     start = start_of(await matcher.events("e1"), topics.INLINE)
     unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
-    assert await matcher.hears(topics.LIFECYCLE, unknown, start.lane) == []
+    again = await matcher.hears(topics.LIFECYCLE, unknown, start.lane)
+    assert start_of(again, topics.INLINE) == start
+    assert again.topics == [topics.INLINE]
+
+
+async def test_a_shadowed_run_that_somebody_does_not_know_is_started_again_in_both(make: Make) -> None:
+    matcher = await make(mode="shadow")
+    matcher.define()
+    start = start_of(await matcher.events("e1"), topics.INLINE)
+    unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
+    assert (await matcher.hears(topics.LIFECYCLE, unknown, start.lane)).topics == [
+        topics.INLINE,
+        topics.ENGINE_INBOX,
+    ]
 
 
 async def test_an_event_that_comes_twice_is_said_once(make: Make) -> None:

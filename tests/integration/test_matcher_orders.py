@@ -100,6 +100,24 @@ async def test_a_start_carries_the_generation_of_its_breaker(make: Make) -> None
     assert (await matcher.hears(topics.LIFECYCLE, unknown, start.lane)).of(Start) == [start]
 
 
+async def test_a_start_carries_the_threshold_of_its_breaker_also_when_it_is_read_back(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails={"breaker_threshold": 3})
+    (start,) = (await matcher.events("e1")).of(Start)
+    assert start.origin.breaker_threshold == 3
+    unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
+    assert (await matcher.hears(topics.LIFECYCLE, unknown, start.lane)).of(Start) == [start]
+
+
+async def test_a_withheld_firing_is_said_again_when_somebody_lacks_it(make: Make) -> None:
+    matcher = await make()
+    matcher.define()
+    matcher.trip()
+    (told,) = (await matcher.events("e1")).of(Withheld)
+    unknown = Unknown(execution_id=told.execution_id, company_id="acme", runbook_id="rb", lane=told.lane)
+    assert (await matcher.hears(topics.LIFECYCLE, unknown, told.lane)).of(Withheld) == [told]
+
+
 async def test_the_generation_is_the_one_at_the_start_not_at_the_firing(make: Make) -> None:
     matcher = await make()
     matcher.define(guardrails=SLOT)

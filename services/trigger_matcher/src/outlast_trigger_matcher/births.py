@@ -82,8 +82,11 @@ class Births:
             must_wait = True
         elif is_away:
             start = replace(start, mode="inline", origin=replace(start.origin, is_degraded=True))
-        row = Dispatch(start=start, status="sent", received_at=firing.received_at, changed_at=now)
         guards = UNGUARDED if rules is None else rules.guardrails
+        if guards.breaker_threshold != start.origin.breaker_threshold:
+            origin = replace(start.origin, breaker_threshold=guards.breaker_threshold)
+            start = replace(start, origin=origin)
+        row = Dispatch(start=start, status="sent", received_at=firing.received_at, changed_at=now)
         stands = self.breakers.standing(firing.company_id, start.runbook.id)
         if loop := _loop(start, guards, firing.causes):
             return _ended(row, "skipped", "loop", loop)

@@ -72,10 +72,8 @@ def start_message(start: Start) -> Outgoing:
 
 
 def starts_again(row: Dispatch) -> list[Outgoing]:
-    """The engine does not know the run: its start, and what was ordered since."""
-    if row.status != "sent" or row.closed_at is not None or row.start.mode == "inline":
-        return []
-    return [start_message(row.start), *_orders(row)]
+    """Somebody lacks what the row has to say: its start to whom it is sent, and what was ordered since; or its end."""
+    return list(_of_status(row, is_first=True))
 
 
 def probe_message(start: Start) -> Outgoing:

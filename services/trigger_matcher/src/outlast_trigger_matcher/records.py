@@ -6,6 +6,7 @@ import asyncpg
 import msgspec
 from msgspec import Raw
 
+from outlast import limits
 from outlast.contracts.messages import EventReference, Origin, RunbookReference, Start
 from outlast_trigger_matcher.core.rows import Admission, Dispatch, Guard
 from outlast_trigger_matcher.ports import EventRow
@@ -88,6 +89,25 @@ def admission_columns(admissions: Sequence[Admission]) -> list[list[object]]:
     return columns([(*each.key, each.at, each.execution_id, each.until) for each in admissions])
 
 
+class _Guardrails(msgspec.Struct):
+    """As much of the pinned guardrails as goes with every start."""
+
+    breaker_threshold: int = limits.BREAKER_THRESHOLD_DEFAULT
+
+
+class _Pinned(msgspec.Struct):
+    guardrails: _Guardrails = msgspec.field(default_factory=_Guardrails)
+
+
+_pinned: msgspec.json.Decoder[_Pinned] = msgspec.json.Decoder(_Pinned)
+
+
+def _threshold(definition: bytes) -> int:
+    """Of a row that is only locked the definition is not read; it is not sent either."""
+    pinned = _pinned.decode(definition) if definition else _Pinned()
+    return pinned.guardrails.breaker_threshold
+
+
 def to_dispatch(row: asyncpg.Record) -> Dispatch:
     """A row as `load_rows` and `lock_rows` give it."""
     guard = None if row["guard"] is None else _guard.decode(row["guard"])
@@ -120,6 +140,7 @@ def to_dispatch(row: asyncpg.Record) -> Dispatch:
             started_by=row["started_by"],
             instead_of=row["instead_of"],
             is_slotted=is_slotted,
+            breaker_threshold=_threshold(row["definition"]),
             releases_slot=is_slotted and guard is not None and guard.releases_slot,
         ),
     )
