@@ -67,13 +67,16 @@ def test_runs_with_one_key_follow_each_other_in_the_order_of_their_firings(
 ) -> None:
     name = apply(
         system, tmp_path, "one-at-a-time", 'concurrency_key: "{{ event.data.finding_id }}"',
-        "{id: nap, type: sleep, config: {duration: 2s}}",
+        '{id: ok, type: await_signal, config: {signal: approved, key: "{{ event.id }}"}}',
     )  # fmt: skip
     for number in range(3):
         system.emit(f"slot-{number}", source=name, data=finding("F-slot"))
         system.started(name, f"slot-{number}", "queued" if number else "waiting")
     queued = system.started(name, "slot-2", "queued")
-    assert "slot_taken" in system.outlast("run", "show", queued["id"], "--json").out
+    assert reason(system, queued) == "slot_taken"
+    for number in range(3):
+        system.started(name, f"slot-{number}", "waiting")
+        assert system.outlast("signal", "approved", "--key", f"slot-{number}", "--wait", "20s").status == 0
     ended = [run_of(system, name, f"slot-{number}") for number in range(3)]
     assert [each["status"] for each in ended] == ["success"] * 3
     for before, after in itertools.pairwise(ended):
@@ -115,9 +118,10 @@ def test_a_breaker_trips_holds_back_outlives_an_edit_and_is_reset_with_what_it_h
     system: System, tmp_path: Path
 ) -> None:
     broken = (
-        f'{{id: tell, type: http_request, config: {{url: "http://{system.receiver}/gone", accept: [410]}}}}'
+        f'{{id: tell, type: http_request, config: {{url: "http://{system.receiver}/gone",'
+        " accepted_status_codes: [410]}}"
     )
-    name = apply(system, tmp_path, "trips", "breaker_threshold: 3", "{id: who, type: resolve_owner}", broken)
+    name = apply(system, tmp_path, "trips", "breaker_threshold: 3", broken)
     for number in range(3):
         system.emit(f"trip-{number}", source=name)
         assert run_of(system, name, f"trip-{number}")["status"] == "failed"
