@@ -5,7 +5,7 @@ import contextlib
 from functools import partial
 
 from outlast.clock import SystemClock
-from outlast.contracts.topics import GATE_REQUESTS, TOPICS
+from outlast.contracts.topics import GATE_DECISIONS, GATE_REQUESTS, TOPICS, dead_letters
 from outlast.errors import OutlastError
 from outlast.messaging.kafka import KafkaSink
 from outlast.messaging.ports import Outgoing, Received
@@ -34,7 +34,10 @@ async def build(settings: GateSettings, health: Health, stop: Stop) -> App:
     clock = SystemClock()
     instance = settings.process.instance
     admin = TopicAdmin(settings.kafka, f"gate-{instance}")
-    states = await asyncio.to_thread(admin.ensure, TOPICS)
+    needed = [
+        topic for topic in TOPICS if topic.name in {GATE_REQUESTS, GATE_DECISIONS, dead_letters("gate")}
+    ]
+    states = await asyncio.to_thread(admin.ensure, needed)
     lanes = states[GATE_REQUESTS].partitions
     await asyncio.to_thread(admin.ensure, [changelog(lanes)])
     sink = KafkaSink(settings.kafka, f"gate-{instance}")
