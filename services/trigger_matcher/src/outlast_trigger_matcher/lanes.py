@@ -77,6 +77,7 @@ class LanesWork:
             again = [out for row in await self._store.rows(unknown) for out in starts_again(row)]
             metrics.STARTS_REPEATED.inc(len(again))
             turn.outgoing += again
+        turn.is_nothing = plan.is_empty and not (unknown or turn.dead)
         return turn
 
     async def _read(self, received: Received, plan: Plan, turn: Turn, unknown: list[str]) -> None:

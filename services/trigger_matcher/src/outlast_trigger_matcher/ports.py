@@ -82,6 +82,13 @@ class Plan:
     """New executions of firings that were suppressed."""
     answers: list[Answer] = field(default_factory=list[Answer])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing, as of messages that are of no concern here."""
+        return not (
+            self.closed or self.waiting or self.steps or self.intake.events or self.again or self.answers
+        )
+
     def do(self, execution_id: str, step: Step) -> None:
         """Decide something about this execution."""
         self.wanted[execution_id] = None
