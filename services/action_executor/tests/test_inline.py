@@ -515,6 +515,32 @@ def test_a_cancellation_takes_effect_between_two_actions(world: Inline) -> None:
     assert world.inline_offset() == 2
 
 
+@pytest.mark.parametrize("is_ordered_before_the_death", [True, False])
+def test_a_run_cut_off_and_cancelled_is_recorded_with_all_that_it_did(
+    world: Inline, is_ordered_before_the_death: bool
+) -> None:
+    first = world.executor()
+    begun = start(tell("a"), tell("b"), tell("c"), tell("d"))
+    world.begin(begun)
+
+    async def die(asked: RunActivity) -> None:
+        if asked.activity_id == "c":
+            if is_ordered_before_the_death:
+                world.begin(cancel(begun))
+            raise Died
+
+    first.runner.during = die
+    with pytest.raises(Died):
+        first.settle()
+    if not is_ordered_before_the_death:
+        world.begin(cancel(begun))
+    reborn = world.executor()
+    reborn.settle()
+    assert reborn.runner.calls == [("c", 1, Resolution.RETRY)]
+    (end,) = world.ends()
+    assert (end.status, list(statuses(end))) == ("cancelled", ["a", "b", "c"])
+
+
 def test_a_cancelled_run_is_answered_so_and_never_goes_on(world: Inline) -> None:
     executor = world.executor()
     begun = start()

@@ -98,7 +98,7 @@ class Run:
     joined: list[Item] = field(default_factory=list[Item])
     """Its start and its cancellation, received again meanwhile: done with it."""
     cancels: list[tuple[Cancel, datetime]] = field(default_factory=list[tuple[Cancel, datetime]])
-    """What came before it has begun."""
+    """What was ordered and is not carried out yet."""
     course: Course | None = None
     """None until it has begun."""
     tried: Collection[tuple[str, int]] = ()

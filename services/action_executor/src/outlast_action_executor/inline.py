@@ -13,6 +13,7 @@ has is not waited for again.
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -107,11 +108,8 @@ class InlineRuns:
             case Cancel():
                 assert run is not None
                 run.joined.append(item)
-                at = from_milliseconds(received.timestamp_ms)
-                run.cancels.append((asked, at))
-                course = run.course
-                if course is not None:
-                    self._step(run, lambda: course.cancel(asked, at))
+                run.cancels.append((asked, from_milliseconds(received.timestamp_ms)))
+                self._cancel(run)
             case _:
                 assert_never(asked)
 
@@ -154,8 +152,7 @@ class InlineRuns:
         run.course, run.received = course, None
         self._metrics.started(is_again=bool(run.tried))
         self._follow(run, wanted)
-        for cancel, at in run.cancels:
-            self._step(run, lambda cancel=cancel, at=at: course.cancel(cancel, at))
+        self._cancel(run)
 
     def _bury(self, run: Run, received: Received, fault: Exception) -> None:
         self._metrics.buried()
@@ -196,6 +193,18 @@ class InlineRuns:
             message = f"the run cannot go on: {type(fault).__name__}"
             wanted = run.course.give_up(ActionError(code="internal_error", message=message))
         self._follow(run, wanted)
+        self._cancel(run)
+
+    def _cancel(self, run: Run) -> None:
+        """Carry out what was ordered. A run that was cut off is first brought to where it was: what it has done, and
+        what was in flight, is part of what it came to.
+        """
+        course = run.course
+        if course is None or not course.has_come_to(run.tried):
+            return
+        cancels, run.cancels = run.cancels, []
+        for cancel, at in cancels:
+            self._step(run, partial(course.cancel, cancel, at))
 
     def _follow(self, run: Run, wanted: Sequence[Next]) -> None:
         for each in wanted:

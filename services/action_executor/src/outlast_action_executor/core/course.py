@@ -4,7 +4,7 @@ The same start and the same results give the same course, whenever and wherever:
 start and the recorded ones for the results. So a run that was cut off is taken up by feeding it what the ledger has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -88,6 +88,13 @@ class Course:
             return None
         step = self.state.steps[timer.event.activity_id]
         return step.id, step.attempt + 1
+
+    def has_come_to(self, tried: Iterable[tuple[str, int]]) -> bool:
+        """Whether it has asked for all of these activities and attempts, or has ended."""
+        steps = self.state.steps
+        return self.state.is_ended or all(
+            name in steps and steps[name].attempt >= attempt for name, attempt in tried
+        )
 
     def outcome(self) -> InlineOutcome:
         """What a shadowed run did; without inputs and outputs where they are too large for one message."""
