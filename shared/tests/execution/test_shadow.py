@@ -305,6 +305,17 @@ def test_a_double_is_cancelled_where_its_inline_run_was() -> None:
     assert compared(spec).is_agreed
 
 
+def test_a_double_is_cancelled_where_its_inline_run_was_at_its_last_action() -> None:
+    def cancelled(run: Spec) -> None:
+        run.cancel()
+        run.succeed("a", {"n": 1})
+
+    spec = double(notify("a"))
+    spec.when(inline(notify("a"), results=cancelled))
+    assert spec.kinds()[-3:] == ["CancelRequested", "WorkflowCancelled", "ShadowCompared"]
+    assert compared(spec).is_agreed
+
+
 def test_a_double_that_waits_beyond_the_cancellation_waits_no_more() -> None:
     actions = [NAP, notify("a")]
     spec = double(*actions)

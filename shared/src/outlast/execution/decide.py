@@ -297,7 +297,10 @@ class _Interpreter(Turn):
         elif inline is not None and inline.is_cut:
             shadow.abandon(self, "what the inline run did was too large for one message")
         elif (found := next_action(runbook.actions, state)) is None:
-            self._end()
+            if inline is not None and inline.status == "cancelled":  # while its last action was in flight
+                shadow.follow(self, inline)
+            else:
+                self._end()
         elif inline is not None and shadow.is_beyond(inline, found.id):
             shadow.follow(self, inline)
         elif not isinstance(found, Step):
