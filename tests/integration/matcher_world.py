@@ -223,11 +223,10 @@ class Matcher:
         decision = GateDecision(company_id=company, runbook_id=name, lane=lane, verdicts=verdicts)
         return await self.hears(topics.GATE_DECISIONS, decision, lane)
 
-    async def hears(self, topic: str, message: msgspec.Struct, lane: int = 0) -> Said:
-        """One message on one of the co-partitioned topics."""
-        return await self._turn(
-            self.lanes_work, [self._received(TopicPartition(topic, lane), codec.encode(message))]
-        )
+    async def hears(self, topic: str, message: msgspec.Struct, lane: int = 0, times: int = 1) -> Said:
+        """One message on one of the co-partitioned topics, so many times in one batch."""
+        at, value = TopicPartition(topic, lane), codec.encode(message)
+        return await self._turn(self.lanes_work, [self._received(at, value) for _ in range(times)])
 
     async def comes_to(
         self,

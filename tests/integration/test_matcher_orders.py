@@ -36,14 +36,14 @@ async def run(matcher: Matcher, name: str, **more: object) -> str:
     return start.execution_id
 
 
-async def order(matcher: Matcher, kind: type, runbook: str = "rb", **fields: object) -> Said:
+async def order(matcher: Matcher, kind: type, runbook: str = "rb", times: int = 1, **fields: object) -> Said:
     """Somebody of acme orders something."""
     lane = ids.lane("acme", runbook, LANE_COUNT)
     named = {} if kind is CancelExecution else {"runbook_id": runbook}
     command = kind(
         **{"command_id": "c1", "company_id": "acme", "by": "eve", "at": AT, "lane": lane, **named, **fields}
     )
-    return await matcher.hears(topics.CONTROL_COMMANDS, command, lane)
+    return await matcher.hears(topics.CONTROL_COMMANDS, command, lane, times)
 
 
 # ---- loops -----------------------------------------------------------------------------------------------------
@@ -230,6 +230,12 @@ async def test_a_runbook_is_run_by_hand_whatever_its_rules_say_on_what_is_known_
     assert await order(matcher, TriggerRunbook, **fields) == [], "the same command again"
     unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
     assert (await matcher.hears(topics.LIFECYCLE, unknown, start.lane)).of(Start) == [start]
+
+
+async def test_an_order_that_comes_twice_in_one_batch_runs_once(make: Make) -> None:
+    matcher = await make()
+    matcher.define()
+    assert len(started(await order(matcher, TriggerRunbook, times=2))) == 1
 
 
 async def test_guardrails_hold_for_what_is_run_by_hand(make: Make) -> None:

@@ -58,10 +58,12 @@ class MemoryMatcherStore:
         for event in intake.events:
             check_text(*event.key, event.event.type, event.event.subject, event.traceparent, *event.chain)
         fresh = frozenset(event.key for event in intake.events if self.is_new(event.key))
+        firings = set[tuple[str, str, str, str, str]]()
         for row in (*intake.fresh(fresh), *again):
             check_execution_ids((row.id,))
-            if row.id in self.dispatches or _firing(row) in self._firings:
+            if row.id in self.dispatches or _firing(row) in self._firings or _firing(row) in firings:
                 raise TransientError(f"expected no dispatch {row.id} of {_firing(row)}")
+            firings.add(_firing(row))
         return fresh
 
     def _add(self, intake: Intake, fresh: frozenset[EventKey], again: Sequence[Dispatch]) -> None:

@@ -72,6 +72,8 @@ class Commands:
             _unknown("trigger_runbook", command.company_id, command.runbook_id)
             return
         event = _manual_event(command, received)
+        if any(each.key == event.key for each in plan.intake.events):
+            return  # twice in one batch
         wanted = Wanted(command.company_id, command.finding_id, command.asset_id)
         found: tuple[Raw | None, Raw | None] = (None, None)
         if command.finding_id or command.asset_id:
