@@ -184,13 +184,14 @@ def main() -> None:
             measure_gate(system)
         if "B11" in only:
             measure_recovery(system, folder / "run")
-        if "B15" in only:
-            measure_fairness(system, receiver)
         if "B3" in only:
             prepare(system, receiver.url, "POST")
             durable = measure_inline(system, findings, receiver, options.rounds)
             take_down(folder)
             measure_shadow(folder, receiver, durable, options.rounds)
+        if "B15" in only:
+            take_down(folder)
+            measure_fairness(folder, receiver)
     finally:
         receiver.stop()
         take_down(folder)

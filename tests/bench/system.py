@@ -27,13 +27,22 @@ def install_action(into: Path) -> None:
     (metadata / "entry_points.txt").write_text(f"[outlast.actions]\nnoop = {ACTION}:NOOP\n")
 
 
-def bring_up(folder: Path, mode: str = "workflow") -> tuple[System, str]:
-    """Start everything in `folder`; returns the system and the Postgres DSN."""
+def bring_up(
+    folder: Path, mode: str = "workflow", company_runs_max: int | None = FINDINGS
+) -> tuple[System, str]:
+    """Start everything in `folder`; returns the system and the Postgres DSN.
+
+    The load is one company's: its limit of runs at the same time is set so high that none of them is deferred, since
+    what is measured is the path and not the limit. None leaves the product's own.
+    """
     install_action(folder / "actions")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(folder / "actions"), os.environ.get("PYTHONPATH")])
     )
     os.environ["PMAP_RUNBOOK_ENGINE"] = mode
+    os.environ.pop("OUTLAST_TRIGGER_MATCHER_COMPANY_RUNS_MAX", None)
+    if company_runs_max is not None:
+        os.environ["OUTLAST_TRIGGER_MATCHER_COMPANY_RUNS_MAX"] = str(company_runs_max)
     os.environ["OUTLAST_EGRESS_ALLOW"] = "127.0.0.0/8"
     os.environ["OUTLAST_LOG_LEVEL"] = "warning"
     running = up(run_dir=folder / "run")
