@@ -74,12 +74,13 @@ def test_a_batch_answers_every_line_in_its_order(tmp_path: Path):
     file.write_text(text)
     for done in (run("--batch", "-", text=text), run("--batch", str(file))):
         answers = [json.loads(line) for line in done.stdout.splitlines()]
-        assert done.exit_code == 1
+        assert done.exit_code == 0
         assert answers[0] == {
             "id": "overlap",
             "times": ["2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00"],
         }
         assert (answers[1]["id"], answers[1]["error"]["path"]) == ("bad", "expr")
+        assert answers[2]["error"]["path"] == ""
         assert "unknown member form" in answers[2]["error"]["message"]
         assert answers[3] == {"times": ["2104-02-29T00:00:00+00:00"]}
     assert run("--batch", str(file) + ".none").exit_code == 2

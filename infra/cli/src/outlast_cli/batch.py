@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TypeAlias
+from pathlib import Path
+from typing import Any, BinaryIO, ParamSpec, TypeAlias, TypeVar
 
 import click
 import msgspec
@@ -14,29 +15,46 @@ Question: TypeAlias = dict[str, Any]
 Answer: TypeAlias = dict[str, Any]
 
 
-def run_batch(judge: Callable[[Question], Answer], source: BinaryIO | None = None) -> None:
-    """Answer every line of the source, standard input unless told otherwise; exit status 1 if any line failed.
+P = ParamSpec("P")
+T = TypeVar("T")
 
-    `judge` gets the line's object and raises Failure where it has no answer, which becomes `{"error": …}` on that line.
+
+def takes_batch(command: Callable[P, T]) -> Callable[P, T]:
+    """Adds `--batch`: the command gets the file's name, `-` for standard input."""
+    return click.option(
+        "--batch", metavar="FILE.jsonl", is_flag=False, flag_value="-",
+        help="Answer the JSON lines of a file, or of standard input for -, one result a line.",
+    )(command)  # fmt: skip
+
+
+def run_batch(judge: Callable[[Question], Answer], name: str) -> None:
+    """Answer every line of the file, or of standard input for `-`; Failure if it cannot be read.
+
+    `judge` gets the line's object and raises Failure where it refuses it: `{"error": …}` is that line's answer.
     A member `id` of the line is given back with its answer.
     """
-    has_failed = False
-    for value in _lines(source or sys.stdin.buffer):
+    if name == "-":
+        return _answer(judge, sys.stdin.buffer)
+    try:
+        with Path(name).open("rb") as source:
+            return _answer(judge, source)
+    except OSError as fault:
+        refuse(f"cannot read {name}: {fault.strerror}", next_step="expected a file of JSON lines, or -")
+
+
+def _answer(judge: Callable[[Question], Answer], source: BinaryIO) -> None:
+    for value in _lines(source):
         question: object = None
         try:
             question = _decoded(value)
             answer = judge(question)
         except RecursionError:
-            has_failed = True
             answer = Failure("expected a line that is nested less deep", code="refused").as_json()
         except Failure as failure:
-            has_failed = True
             answer = failure.as_json()
         named = {"id": question["id"]} if isinstance(question, dict) and "id" in question else {}
         sys.stdout.buffer.write(msgspec.json.encode(named | answer) + b"\n")
         sys.stdout.buffer.flush()  # whoever talks to us line by line waits for it
-    if has_failed:
-        raise click.exceptions.Exit(1)
 
 
 def decode_json(value: bytes | str) -> Any:

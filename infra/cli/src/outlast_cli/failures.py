@@ -32,17 +32,18 @@ class Failure(click.ClickException):
         del file
         click.echo(click.style("error: ", fg="red", bold=True) + self.message, err=True)
         for path, text in self.errors:
-            if text == self.message:
-                continue
-            click.echo(f"  {path}: {text}" if path else f"  {text}", err=True)
+            if text != self.message:
+                click.echo(f"  {path}: {text}" if path else f"  {text}", err=True)
+            elif path:
+                click.echo(f"  at {path}", err=True)
         if self.next_step:
             click.echo(f"  {self.next_step}", err=True)
 
     def as_json(self) -> dict[str, object]:
-        """The same for scripts."""
-        body: dict[str, object] = {"code": self.code, "message": self.message}
+        """The same for scripts. `path` is where the first fault is; empty where that is nowhere in particular."""
+        path = self.errors[0][0] if self.errors else ""
+        body: dict[str, object] = {"code": self.code, "path": path, "message": self.message}
         if self.errors:
-            body["path"] = self.errors[0][0]
             body["errors"] = [{"path": path, "message": text} for path, text in self.errors]
         if self.next_step:
             body["next_step"] = self.next_step

@@ -1,7 +1,6 @@
 """`outlast cron next`: when a schedule comes, without a server."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -11,7 +10,7 @@ from outlast.runbooks.calendar_text import zone_fault, zone_named
 from outlast.runbooks.cron import parse_cron
 from outlast.runbooks.cron_times import next_after
 from outlast.runbooks.instants import parse_datetime
-from outlast_cli.batch import members_of, run_batch
+from outlast_cli.batch import members_of, run_batch, takes_batch
 from outlast_cli.context import as_json
 from outlast_cli.failures import Failure, refuse
 from outlast_cli.output import print_json
@@ -39,10 +38,7 @@ def cron() -> None:
     "--from", "start", metavar="INSTANT", help="Times strictly after this; the present if not given."
 )
 @click.option("--count", type=int, metavar="N", help=f"How many times; {COUNT_DEFAULT} if not given.")
-@click.option(
-    "--batch", metavar="FILE", is_flag=False, flag_value="-",
-    help="Answer JSON lines of a file, or of standard input for -, one result a line; status 1 if any failed.",
-)  # fmt: skip
+@takes_batch
 @as_json
 def cron_next(
     entry: tuple[str, ...],
@@ -64,18 +60,12 @@ def cron_next(
     A line is {"expr", "tz"?, "from"?, "count"?, "id"?}; its id comes back. What is refused is
     {"error": {"path", "message", ...}}; its path is the name of what is wrong.
 
-    Exit status: 0 answered; 2 refused; with --batch 1 if any line failed.
+    Exit status: 0 answered; 2 refused; with --batch 0 if every line was answered, if with an error.
     """
     if batch is not None:
         if entry or start is not None or count is not None or zone is not None:
             refuse("with --batch these come with each line", next_step="see --help")
-        if batch == "-":
-            return run_batch(_line)
-        try:
-            with Path(batch).open("rb") as source:
-                return run_batch(_line, source)
-        except OSError as fault:
-            refuse(f"cannot read {batch}: {fault.strerror}", next_step="expected a file of JSON lines, or -")
+        return run_batch(_line, batch)
     if len(entry) != 1:
         got = "none" if not entry else f"{len(entry)} words"
         refuse(f"expected one cron entry, got {got}", next_step=NEXT_STEPS["expr"])

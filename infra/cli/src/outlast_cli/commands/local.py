@@ -1,21 +1,25 @@
 """`outlast rule eval`, `template render`, `event match`: what the language means, without a server."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from outlast_cli.batch import members_of, run_batch
+from outlast_cli.batch import members_of, run_batch, takes_batch
 from outlast_cli.commands.runbooks import read_documents
 from outlast_cli.context import as_json
 from outlast_cli.failures import refuse
 from outlast_cli.local import events, rules, templates
 from outlast_cli.local.inputs import read_object, read_text, read_value
 from outlast_cli.output import pretty, print_json, printable
+from outlast_cli.sample import samples_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
+RUNBOOKS = Path("runbooks")
+"""Where a team keeps them: the folder of `event match` if none is named."""
 
 
 def _local(command: Callable[P, T]) -> Callable[P, T]:
@@ -24,10 +28,7 @@ def _local(command: Callable[P, T]) -> Callable[P, T]:
     @click.option(
         "--now", metavar="INSTANT", help="The frozen now; the time of the payload's event if not given."
     )
-    @click.option(
-        "--batch", "is_batch", is_flag=True,
-        help="Read JSON lines from standard input, print one result a line; status 1 if any failed.",
-    )  # fmt: skip
+    @takes_batch
     @as_json
     @functools.wraps(command)
     def with_options(*arguments: P.args, **options: P.kwargs) -> T:
@@ -36,12 +37,13 @@ def _local(command: Callable[P, T]) -> Callable[P, T]:
     return with_options
 
 
-def _both(first: str | None, second: str | None, usage: str) -> tuple[str, str]:
-    if first is None or second is None:
-        refuse(f"expected {usage}", next_step="or --batch, with JSON lines on standard input")
-    if first == second == "-":
-        refuse("standard input can be read once only", next_step="name one of them as @FILE")
-    return first, second
+def _required(usage: str, *given: str | None) -> tuple[str, ...]:
+    found = tuple(each for each in given if each is not None)
+    if len(found) < len(given):
+        refuse(f"expected {usage}", next_step="or --batch FILE.jsonl")
+    if found.count("-") > 1:
+        refuse("standard input can be read once only", next_step="name one of them as a file")
+    return found
 
 
 def _alone(*given: object) -> None:
@@ -55,48 +57,58 @@ def rule() -> None:
 
 
 @rule.command("eval")
-@click.argument("condition", required=False, metavar="[CONDITION]")
-@click.argument("payload", required=False, metavar="[PAYLOAD]")
+@click.option(
+    "--conditions", metavar="C.json", help="The condition tree: a file, - or the JSON or YAML itself."
+)
+@click.option("--payload", metavar="P.json", help="What it reads: a file, - or the JSON or YAML itself.")
 @_local
 def rule_eval(
-    condition: str | None, payload: str | None, now: str | None, is_batch: bool, is_json: bool
+    conditions: str | None,
+    payload: str | None,
+    now: str | None,
+    batch: str | None,
+    is_json: bool,
 ) -> None:
-    """Evaluate a condition tree over a payload: the result, and why each leaf is true or false.
+    """Evaluate a condition tree over a payload: whether it holds, and why each leaf is true or false.
 
-    CONDITION and PAYLOAD are JSON or YAML, @FILE, or - for standard input. PAYLOAD is what conditions read: an object
-    with event, finding, asset, company, as `outlast run show ID --json` has it under payload.
+    The payload is what conditions read: an object with event, finding, asset, company, as `outlast run show ID --json`
+    has it under payload.
 
     \b
-    outlast rule eval '{field: finding.severity, op: gte, value: high}' '{"finding": {"severity": "critical"}}'
-    outlast rule eval @condition.yaml @payload.json --now 2026-03-14T09:26:53Z
-    echo '{"condition": {"field": "a", "op": "eq", "value": 1}, "payload": {"a": 1}}' | outlast rule eval --batch
-    outlast rule eval @condition.yaml --batch < payloads.jsonl       lines of {"payload": {...}}
+    outlast rule eval --conditions condition.yaml --payload payload.json --now 2026-03-14T09:26:53Z
+    outlast rule eval --conditions '{field: a, op: eq, value: 1}' --payload '{"a": 1}'
+    echo '{"conditions": {"field": "a", "op": "eq", "value": 1}, "payload": {"a": 1}}' | outlast rule eval --batch -
+    outlast rule eval --conditions condition.yaml --batch payloads.jsonl       lines of {"payload": {...}}
 
     \b
     --json and each line of --batch:
-      {"result": true, "now": "...",
+      {"matched": true, "now": "...",
        "leaves": [{"path", "field", "op", "value", "result", "found"?, "is_missing", "why"}]}
-    A line is {"payload", "condition"?, "now"?, "id"?}; its id comes back. What cannot be judged is {"error": {...}}.
+    A line is {"conditions", "payload", "now"?, "id"?}; its id comes back. What is refused is
+    {"error": {"path", "message", ...}}.
 
-    Exit status: 0 judged, whatever the result; 2 refused; with --batch 1 if any line failed.
+    Exit status: 0 true; 1 false; 2 refused. With --batch 0 if every line was answered, if with an error.
     """
-    if is_batch:
+    if batch is not None:
         _alone(payload)
-        fixed = None if condition is None else rules.condition_of(read_value(condition, "the condition"))
+        fixed = None if conditions is None else rules.condition_of(read_value(conditions, "the conditions"))
 
         def judge(line: dict[str, Any]) -> dict[str, Any]:
-            members_of(line, ("payload", "now") if fixed else ("condition", "payload", "now"))
-            asked = fixed or rules.condition_of(line.get("condition"))
+            members_of(line, ("payload", "now") if fixed else ("conditions", "payload", "now"))
+            asked = fixed or rules.condition_of(line.get("conditions"))
             return rules.evaluate(asked, line.get("payload"), line.get("now", now))
 
-        return run_batch(judge)
-    tree, looked = _both(condition, payload, "a condition and a payload")
-    asked = rules.condition_of(read_value(tree, "the condition"))
+        return run_batch(judge, batch)
+    tree, looked = _required("--conditions and --payload", conditions, payload)
+    asked = rules.condition_of(read_value(tree, "the conditions"))
     answer = rules.evaluate(asked, read_object(looked, "the payload"), now)
     if is_json:
-        return print_json(answer)
-    click.secho(str(answer["result"]).lower(), bold=True)
-    _leaves(answer["leaves"])
+        print_json(answer)
+    else:
+        click.secho(str(answer["matched"]).lower(), bold=True)
+        _leaves(answer["leaves"])
+    if not answer["matched"]:
+        raise click.exceptions.Exit(1)
     return None
 
 
@@ -107,46 +119,45 @@ def template() -> None:
 
 @template.command("render")
 @click.argument("text", required=False, metavar="[TEMPLATE]")
-@click.argument("payload", required=False, metavar="[PAYLOAD]")
+@click.option("--payload", metavar="P.json", help="What it reads: a file, - or the JSON or YAML itself.")
 @click.option(
     "--config", "is_config", is_flag=True, help="TEMPLATE is JSON or YAML, like an action's config."
 )
 @_local
 def template_render(
-    text: str | None, payload: str | None, is_config: bool, now: str | None, is_batch: bool, is_json: bool
+    text: str | None, payload: str | None, is_config: bool, now: str | None, batch: str | None, is_json: bool
 ) -> None:
-    """Render a template over a payload: the value with its type, or the error with its path.
+    """Render a template over a payload: the value, or the error with its path.
 
     TEMPLATE is text with {{ placeholders }}, @FILE, or -; with --config a whole value with texts in it. A template
     that is one placeholder and nothing beside it keeps the value's type.
 
     \b
-    outlast template render '{{ finding.title | upper }}' '{"finding": {"title": "SQL injection"}}'
-    outlast template render '{{ steps.scan.output.count + 1 }}' @payload.json --json
-    outlast template render --config @config.yaml @payload.json
-    echo '{"template": "{{ a }}", "payload": {"a": [1]}}' | outlast template render --batch
+    outlast template render '{{ finding.title | upper }}' --payload '{"finding": {"title": "SQL injection"}}'
+    outlast template render '{{ steps.scan.output.count + 1 }}' --payload payload.json --json
+    outlast template render --config config.yaml --payload payload.json
+    echo '{"template": "{{ a }}", "payload": {"a": [1]}}' | outlast template render --batch -
 
     \b
-    --json and each line of --batch:  {"value": ..., "type": "text|number|boolean|null|list|object", "now": "..."}
-    A line is {"template", "payload", "now"?, "id"?}; a template that is no text is a config. What has no value is
-    {"error": {"code": "template_failed", "message", "errors": [{"path", "message"}]}}, what may not be saved "refused".
+    --json and each line of --batch:  {"value": ...}
+    A line is {"template", "payload", "now"?, "id"?}; a template that is no text is a config. What is refused is
+    {"error": {"path", "message", "code", ...}}; code is template_failed for what has no value over this payload.
 
-    Exit status: 0 rendered; 1 no value for this payload; 2 refused; with --batch 1 if any line failed.
+    Exit status: 0 rendered; 2 refused. With --batch 0 if every line was answered, if with an error.
     """
-    if is_batch:
+    if batch is not None:
         _alone(text, payload)
-        return run_batch(functools.partial(_render_line, now))
-    source, looked = _both(text, payload, "a template and a payload")
+        return run_batch(functools.partial(_render_line, now), batch)
+    source, looked = _required("a template and --payload", text, payload)
     if is_config:
         made = templates.template_of(read_value(source, "the template"))
     else:
         read = read_text(source, "the template")
         made = templates.template_of(read.removesuffix("\n") if source[:1] in {"@", "-"} else read)
-    answer = templates.render(made, read_object(looked, "the payload"), now)
+    value = templates.render(made, read_object(looked, "the payload"), now)
     if is_json:
-        return print_json(answer)
-    click.echo(printable(answer["value"]) if answer["type"] == "text" else pretty(answer["value"]))
-    click.echo(f"({answer['type']})", err=True)
+        return print_json({"value": value})
+    click.echo(printable(value) if isinstance(value, str) else pretty(value))
     return None
 
 
@@ -154,9 +165,8 @@ def _render_line(now: str | None, line: dict[str, Any]) -> dict[str, Any]:
     members_of(line, ("template", "payload", "now"))
     if "template" not in line:
         refuse("expected a template")
-    return templates.render(
-        templates.template_of(line["template"]), line.get("payload"), line.get("now", now)
-    )
+    made = templates.template_of(line["template"])
+    return {"value": templates.render(made, line.get("payload"), line.get("now", now))}
 
 
 @click.group()
@@ -165,47 +175,52 @@ def event() -> None:
 
 
 @event.command("match")
-@click.argument("paths", nargs=-1, required=True, metavar="FILES|DIR...")
-@click.option("--event", "given", metavar="JSON|@FILE|-", help="The event, or the enriched payload.")
-@click.option("--finding", metavar="JSON|@FILE", help="Beside a CloudEvent: the finding that it names.")
-@click.option("--asset", metavar="JSON|@FILE", help="Beside a CloudEvent: the asset that it names.")
-@click.option("--explain", is_flag=True, help="Also every rule of the event's type, with each leaf.")
+@click.argument("given", required=False, metavar="[E.json]")
+@click.option(
+    "--runbooks", "paths", multiple=True, metavar="DIR|FILE",
+    help="Runbooks, may be given several times; ./runbooks if not given, else the samples of the clone.",
+)  # fmt: skip
+@click.option("--finding", metavar="F.json", help="Beside a CloudEvent: the finding that it names.")
+@click.option("--asset", metavar="A.json", help="Beside a CloudEvent: the asset that it names.")
 @_local
 def event_match(
-    paths: tuple[str, ...],
     given: str | None,
+    paths: tuple[str, ...],
     finding: str | None,
     asset: str | None,
-    explain: bool,
     now: str | None,
-    is_batch: bool,
+    batch: str | None,
     is_json: bool,
 ) -> None:
-    """Say which of these runbooks an event fires, and by which of their rules. Whether they are active is not asked.
+    """Say which runbooks an event fires, by which of their rules, and why or why not. Whether they are active, and what
+    their guardrails say, is not asked.
 
     An event is a CloudEvent; {"event": CloudEvent, "finding": {...}, "asset": {...}} with what a look-up would lay
-    in; or an enriched payload, as `outlast run show ID --json` has it under payload.
+    in; or an enriched payload, as `outlast run show ID --json` has it under payload. It comes from a file, from
+    standard input for -, or is the JSON or YAML itself.
 
     \b
-    outlast event match samples/runbooks --event @event.json --finding @finding.json
-    outlast run show ID --json | jq .payload | outlast event match page.yaml --event - --explain
-    outlast event match samples/runbooks --batch < events.jsonl
+    outlast event match event.json --runbooks samples/runbooks --finding finding.json
+    outlast run show ID --json | jq .payload | outlast event match - --runbooks page.yaml
+    outlast event match --batch events.jsonl --runbooks samples/runbooks
 
     \b
     --json and each line of --batch:
       {"event": {"type", "id", "source", "subject"}, "now": "...", "fires": ["page-on-call"],
-       "matches": [{"runbook", "name", "file", "rules": [0, 2]}]}
-    A line is an event in one of the three forms. One that cannot be read is {"error": {...}}.
+       "matches": [{"runbook", "name", "file", "rules": [0, 2]}],
+       "rules": [{"runbook", "rule", "matched", "leaves": as of rule eval}]}
+    A line is an event in one of the three forms. One that cannot be read is {"error": {"path", "message", ...}}.
 
-    Exit status: 0 judged, also where nothing fires; 2 refused; with --batch 1 if any line failed.
+    Exit status: 0 judged, also where nothing fires; 2 refused. With --batch 0 if every line was answered, if with an
+    error.
     """
-    candidates = events.read_runbooks(read_documents(paths))
-    if is_batch:
+    if batch is None and given is None:
+        refuse("expected an event", next_step="a file with it, or --batch FILE.jsonl")
+    candidates = events.read_runbooks(read_documents(paths or (_default_folder(),)))
+    if batch is not None:
         _alone(given, finding, asset)
-        return run_batch(lambda line: _match_line(candidates, now, line, explain=explain))
-    if given is None:
-        refuse("expected --event", next_step="or --batch, with JSON lines on standard input")
-    asked = read_object(given, "the event")
+        return run_batch(functools.partial(_match_line, candidates, now), batch)
+    asked = read_object(given or "", "the event")
     parts = {
         name: read_object(part, f"the {name}")
         for name, part in (("finding", finding), ("asset", asset))
@@ -215,32 +230,49 @@ def event_match(
         if "specversion" not in asked:
             refuse("--finding and --asset are for a CloudEvent", next_step="a payload has them in it")
         asked = {"event": asked, **parts}
-    answer = events.match(candidates, asked, now, explain=explain)
+    answer = events.match(candidates, asked, now)
     if is_json:
         return print_json(answer)
-    for each in answer["matches"]:
-        numbers = ", ".join(f"rules[{index}]" for index in each["rules"])
-        click.echo(f"{each['runbook']} by {numbers}  ({each['file']})")
-    if not answer["matches"]:
-        click.echo("nothing fires")
-    for each in answer.get("rules", ()):
-        click.secho(f"\n{each['runbook']} rules[{each['rule']}]: {str(each['result']).lower()}", bold=True)
-        _leaves(each["leaves"])
+    _show_matches(candidates, answer)
     return None
 
 
-def _match_line(
-    candidates: list[events.Candidate], now: str | None, line: dict[str, Any], *, explain: bool
-) -> dict[str, Any]:
+def _default_folder() -> str:
+    return str(RUNBOOKS if RUNBOOKS.is_dir() else samples_folder() / "runbooks")
+
+
+def _match_line(candidates: list[events.Candidate], now: str | None, line: dict[str, Any]) -> dict[str, Any]:
     is_payload = "specversion" not in line
-    own = line.get("now", now) if is_payload else now
-    return events.match(candidates, line, own, explain=explain)
+    return events.match(candidates, line, line.get("now", now) if is_payload else now)
 
 
-def _leaves(leaves: list[dict[str, Any]]) -> None:
+def _show_matches(candidates: Sequence[events.Candidate], answer: dict[str, Any]) -> None:
+    """First what fires, then what does not."""
+    for each in answer["matches"]:
+        numbers = ", ".join(f"rules[{index}]" for index in each["rules"])
+        click.secho(f"{each['runbook']} by {numbers}  ({each['file']})", bold=True)
+        _rules(answer, each["runbook"])
+    if not answer["matches"]:
+        click.secho("nothing fires", bold=True)
+    for candidate in candidates:
+        if candidate.id not in answer["fires"]:
+            click.echo(f"not {candidate.id}  ({candidate.path})")
+            if not _rules(answer, candidate.id):
+                click.echo(f"  no rule of it is for {printable(str(answer['event']['type']))}")
+
+
+def _rules(answer: dict[str, Any], runbook: str) -> bool:
+    told = [each for each in answer["rules"] if each["runbook"] == runbook]
+    for each in told:
+        click.echo(f"  rules[{each['rule']}]: {str(each['matched']).lower()}")
+        _leaves(each["leaves"], "    ")
+    return bool(told)
+
+
+def _leaves(leaves: list[dict[str, Any]], margin: str = "  ") -> None:
     for leaf in leaves:
         mark = click.style("✓", fg="green") if leaf["result"] else click.style("✗", fg="red")
         folds = f"{leaf['op']} {pretty(leaf['value'])}"
         path = f"{leaf['path']}: " if leaf["path"] else ""
-        click.echo(f"  {mark} {path}{printable(folds)}")
-        click.echo(f"      {printable(leaf['why'])}")
+        click.echo(f"{margin}{mark} {path}{printable(folds)}")
+        click.echo(f"{margin}    {printable(leaf['why'])}")

@@ -67,11 +67,9 @@ def read_runbooks(documents: Sequence[Document]) -> list[Candidate]:
     return found
 
 
-def match(
-    candidates: Iterable[Candidate], given: object, now: object = None, *, explain: bool = False
-) -> Object:
-    """`fires`: the ids of runbooks; `matches`: each with the indexes of its rules. With `explain` also every rule of
-    the event's type with its leaves.
+def match(candidates: Iterable[Candidate], given: object, now: object = None) -> Object:
+    """`fires`: the ids of runbooks; `matches`: each with the indexes of its rules; `rules`: every rule that is for
+    this event's type, with the leaves that say why or why not.
     """
     payload = payload_of(object_of(given, "the event"))
     event = payload["event"]
@@ -86,9 +84,8 @@ def match(
             holds = rule.condition is None or rule.condition.matches(payload, instant)
             if holds:
                 rules.append(index)
-            if explain:
-                told = [] if rule.condition is None else explained(rule.condition, payload, instant)
-                asked.append({"runbook": candidate.id, "rule": index, "result": holds, "leaves": told})
+            told = [] if rule.condition is None else explained(rule.condition, payload, instant)
+            asked.append({"runbook": candidate.id, "rule": index, "matched": holds, "leaves": told})
         if rules:
             matches.append(
                 {
@@ -99,13 +96,13 @@ def match(
                 }
             )
     said = {name: event.get(name) for name in ("type", "id", "source", "subject")}
-    answer: Object = {
+    return {
         "event": said,
         "now": instant.isoformat(),
         "fires": [each["runbook"] for each in matches],
         "matches": matches,
+        "rules": asked,
     }
-    return answer | ({"rules": asked} if explain else {})
 
 
 def _is_meant(runbook: str, index: int, event: Object) -> bool:
@@ -158,6 +155,6 @@ def _checked(document: Object) -> CloudEvent:
             decode_data(event.type, event.data)
     except ContractError as fault:
         raise Failure(
-            "the event is refused", errors=[(fault.path, fault.message)], status=2, code="refused"
+            fault.message, errors=[(fault.path, fault.message)], status=2, code="refused"
         ) from fault
     return event

@@ -27,14 +27,17 @@ def read_text(given: str, what: str) -> str:
     except (OSError, UnicodeDecodeError) as fault:
         refuse(
             f"cannot read {what}: {fault}",
-            next_step="expected the text itself, @FILE, or - for standard input",
+            next_step="expected a file, the JSON or YAML itself, or - for standard input",
         )
     return given
 
 
 def read_value(given: str, what: str) -> Any:
-    """The value of JSON or YAML text, of @FILE, or of standard input."""
-    text = read_text(given, what)
+    """The value in a file (FILE or @FILE), in standard input for -, or of the JSON or YAML text itself: what begins
+    with a bracket is no file's name.
+    """
+    is_text = given.lstrip().startswith(("{", "[")) or given.startswith("@")
+    text = read_text(given if is_text or given == "-" else f"@{given}", what)
     try:
         return decode_json(text)
     except Failure as no_json:
@@ -43,10 +46,10 @@ def read_value(given: str, what: str) -> Any:
         except (yaml.YAMLError, ValueError, RecursionError) as fault:
             is_json = text.lstrip().startswith(("{", "["))
             said = no_json.message if is_json else f"expected JSON or YAML: {str(fault).splitlines()[0]}"
-            refuse(f"cannot read {what}: {said}", next_step="a file is named with @: @condition.yaml")
+            refuse(f"cannot read {what}: {said}")
         faults = document_faults(value)
         if faults:
-            refused(DefinitionRefused(faults), what)
+            refused(DefinitionRefused(faults))
         return value
 
 
@@ -74,15 +77,15 @@ def instant_of(now: object, payload: Object) -> datetime:
     return instant or datetime.now(UTC)
 
 
-def refused(fault: DefinitionRefused, what: str) -> NoReturn:
-    """Every fault with its path."""
+def refused(fault: DefinitionRefused) -> NoReturn:
+    """The first fault, and every one with its path."""
     errors = [(each.path, each.message) for each in fault.faults]
-    raise Failure(f"{what} is refused", errors=errors, status=2, code="refused")
+    raise Failure(errors[0][1], errors=errors, status=2, code="refused")
 
 
-def compiled(make: Callable[[], Any], what: str) -> Any:
+def compiled(make: Callable[[], Any]) -> Any:
     """What `make` gives; a definition that is refused as a Failure with every fault and its path."""
     try:
         return make()
     except DefinitionRefused as fault:
-        refused(fault, what)
+        refused(fault)

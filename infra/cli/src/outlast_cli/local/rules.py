@@ -17,17 +17,17 @@ ORDERING = ("gt", "gte", "lt", "lte")
 
 def condition_of(tree: object) -> Condition:
     """The compiled condition; Failure with every fault and its path."""
-    return compiled(lambda: parse_condition(tree), "the condition")
+    return compiled(lambda: parse_condition(tree))
 
 
 def evaluate(condition: Condition, payload: object, now: object = None) -> Object:
-    """`result`, the frozen `now`, and `leaves` in document order."""
+    """`matched`, `leaves` in document order, and the frozen `now`."""
     looked = object_of(payload, "the payload")
     instant = instant_of(now, looked)
     return {
-        "result": condition.matches(looked, instant),
-        "now": instant.isoformat(),
+        "matched": condition.matches(looked, instant),
         "leaves": explained(condition, looked, instant),
+        "now": instant.isoformat(),
     }
 
 
