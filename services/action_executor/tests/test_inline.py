@@ -571,13 +571,37 @@ def test_a_cancellation_ends_a_pause_at_once(world: Inline) -> None:
     assert calls(executor) == [("a", 1)]
 
 
-def test_a_cancellation_beside_its_start_lets_the_first_action_settle_at_most(world: Inline) -> None:
+def test_a_cancellation_beside_its_start_lets_nothing_begin(world: Inline) -> None:
     executor = world.executor()
     begun = start()
     world.begin(begun, cancel(begun))
     executor.settle()
-    assert [end.status for end in world.ends()] == ["cancelled"]
-    assert len(executor.runner.calls) <= 1
+    (end,) = world.ends()
+    assert (end.status, calls(executor)) == ("cancelled", [])
+
+
+def test_what_waits_for_a_cap_when_its_run_is_cancelled_is_not_begun(world: Inline) -> None:
+    executor = world.executor(caps=Caps(company_max=1))
+    first, second = start(tell("a")), start(tell("b"), name="other", mode="shadow")
+    world.begin(first, second)
+
+    async def order(_: RunActivity) -> None:
+        world.begin(cancel(second))
+        drive(executor.loop.turn())
+
+    executor.runner.during = order
+    executor.settle()
+    assert calls(executor) == [("a", 1)]
+    cancelled, done = sorted(world.ends(), key=lambda end: end.status)
+    assert (cancelled.execution_id, cancelled.status, done.status) == (
+        second.execution_id,
+        "cancelled",
+        "success",
+    )
+    (step,) = cancelled.steps
+    assert (step.status, step.error and step.error.code) == ("failed", "cancelled")
+    (outcome,) = world.outcomes()
+    assert (outcome.status, outcome.steps[0].status) == ("cancelled", "failed")
 
 
 def test_a_cancellation_of_a_run_that_is_not_here_or_not_theirs_is_ignored(world: Inline) -> None:

@@ -16,7 +16,7 @@ from outlast.runtime.logging import get_logger
 from outlast_action_executor.calls import Caller
 from outlast_action_executor.core.caps import Caps, WaitingRoom
 from outlast_action_executor.core.claim import Answer, Call, Defer, Instance, Row, Unknown, decide
-from outlast_action_executor.inbound import Activity, Attempt
+from outlast_action_executor.inbound import Activity, Attempt, Run
 from outlast_action_executor.metrics import ExecutorMetrics
 from outlast_action_executor.outbound import Finished
 from outlast_action_executor.ports import Ledger, NewClaim
@@ -99,6 +99,19 @@ class Attempts:
     def forget_lost(self) -> None:
         """Partitions were lost: what was not begun for them is forgotten."""
         self._room.forget(_is_lost)
+
+    def withdraw(self, run: Run) -> Sequence[Activity]:
+        """What the run asked for and nobody has begun, here or in an earlier life: it is not begun any more."""
+        withdrawn: list[Activity] = []
+
+        def is_withdrawn(activity: Activity) -> bool:
+            if activity.run is not run or activity.over is not None:
+                return False
+            withdrawn.append(activity)
+            return True
+
+        self._room.forget(is_withdrawn)
+        return withdrawn
 
     def recall_deferred(self) -> None:
         """Those whose time has come are looked up again."""

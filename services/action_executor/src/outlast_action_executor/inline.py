@@ -205,6 +205,10 @@ class InlineRuns:
         cancels, run.cancels = run.cancels, []
         for cancel, at in cancels:
             self._step(run, partial(course.cancel, cancel, at))
+            if course.state.cancel is None or course.state.is_ended:
+                continue
+            for activity in self._attempts.withdraw(run):
+                self._step(run, partial(course.settle, outbound.withdrawn(activity, at)))
 
     def _follow(self, run: Run, wanted: Sequence[Next]) -> None:
         for each in wanted:

@@ -7,7 +7,7 @@ import msgspec
 
 from outlast import ids
 from outlast.contracts import codec
-from outlast.contracts.messages import ActivityResult, Started
+from outlast.contracts.messages import ActionError, ActivityResult, Started
 from outlast.contracts.messages import Finished as RunFinished
 from outlast.contracts.topics import ENGINE_INBOX, LIFECYCLE
 from outlast.messaging.ports import Outgoing
@@ -42,6 +42,18 @@ def finished(activity: Activity, ran: Ran, started_at: datetime, duration_second
     )
     settlement = Settlement(activity.key.of, activity.key.attempt, codec.encode(result), ran.error is None)
     return Finished(activity, settlement, result)
+
+
+def withdrawn(activity: Activity, at: datetime) -> ActivityResult:
+    """Of an action that waited for its turn when its run was cancelled, and is not called any more."""
+    return ActivityResult(
+        execution_id=activity.asked.execution_id,
+        activity_id=activity.asked.activity_id,
+        attempt=activity.asked.attempt,
+        started_at=at,
+        duration_ms=0.0,
+        error=ActionError(code="cancelled", message="the run was cancelled before this action began"),
+    )
 
 
 def result(activity: Activity, value: bytes) -> Outgoing:
