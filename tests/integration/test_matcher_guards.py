@@ -11,6 +11,8 @@ from outlast.contracts import topics
 from outlast.contracts.guarding import GateRequest, Verdict
 from outlast.contracts.messages import Finished, Queued, Resuming, SlotGranted, Start, Waiting, Withheld
 from outlast.contracts.topics import TopicPartition
+from outlast.guardrails.admit import admit
+from outlast.guardrails.guards import Guards
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.ports import Plan
@@ -309,9 +311,71 @@ async def test_loss_of_the_broker_loses_nothing_that_is_held_back_and_the_gate_h
     await matcher.advise("admitted", one)
     await matcher.advise("queued", two)
     said = await matcher.says_again()
-    assert {(ask.id, ask.is_resuming) for ask in said.asks} == {(one, True), (two, False), (three, False)}
+    assert {(ask.id, ask.is_resuming) for ask in said.asks} == {(one, True), (two, True), (three, False)}
     assert [queued.execution_id for queued in said.of(Queued)] == [two]
     assert started(said) == []
+
+
+async def test_a_gate_that_forgot_its_queue_takes_it_back_even_beyond_its_limit(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails={**SLOT, "queue_limit": 1})
+    one, two, three = await asked(matcher, "e1", "e2", "e3")
+    await matcher.advise("admitted", one)
+    await matcher.advise("queued", two, three)
+    (request,) = (await matcher.says_again()).of(GateRequest)
+    verdicts = {each.id: each.verdict for each in admit(Guards(), request, matcher.clock.now())}
+    assert verdicts == {one: "admitted", two: "queued", three: "queued"}
+
+
+async def test_a_run_that_goes_on_before_anybody_knew_that_it_waited_keeps_its_slot_and_is_told_so(
+    make: Make,
+) -> None:
+    matcher = await make()
+    matcher.define(guardrails={**SLOT, "release_while_waiting": True})
+    one, two = await asked(matcher, "e1", "e2")
+    await matcher.advise("admitted", one)
+    said = await matcher.comes_to(Resuming, one, 7)
+    assert [(each.execution_id, each.seq) for each in said.of(SlotGranted)] == [(one, 7)]
+    assert said.asks == [], "whatever the gate believes, it has one"
+    assert started(await matcher.advise("admitted", two)) == []
+    assert (await matcher.comes_to(Waiting, one, 5)).releases == []
+    assert [each.seq for each in (await matcher.comes_to(Resuming, one, 7)).of(SlotGranted)] == [7]
+    assert [release.id for release in (await matcher.comes_to(Waiting, one, 9)).releases] == [one]
+
+
+async def test_advice_from_before_the_wait_in_one_batch_with_its_end_does_not_give_the_slot_twice(
+    make: Make,
+) -> None:
+    matcher = await make()
+    matcher.define(guardrails={**SLOT, "release_while_waiting": True})
+    one, two = await asked(matcher, "e1", "e2")
+    await matcher.advise("admitted", one)
+    await matcher.comes_to(Waiting, one, 5)
+    assert started(await matcher.advise("admitted", two)) == [two]
+    plan, stale = Plan(now=matcher.clock.now()), Verdict(id=one, verdict="admitted")
+    plan.do(one, partial(Board.resume, execution_id=one, seq=7))
+    plan.do(one, partial(Board.advise, verdict=stale, standing=matcher.breakers.standing))
+    lane = (await matcher.row(one)).start.lane
+    await matcher.store.commit_lanes(
+        plan, [matcher._move(TopicPartition(topics.LIFECYCLE, lane), 0, Turn(plan))]
+    )
+    assert [row.has_slot for row in await matcher.store.rows(sorted([one, two]))].count(True) == 1
+    assert (await matcher.row(one)).resuming_seq == 7, "it waits for the other one's"
+
+
+async def test_a_slot_whose_run_is_recorded_already_is_given_back_by_the_next_owner_too(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails=SLOT)
+    (one,) = await asked(matcher, "e1")
+    await matcher.advise("admitted", one)
+    await matcher.comes_to(Finished, one)
+    await matcher.records(one)
+    at = TopicPartition(topics.LIFECYCLE, (await matcher.row(one)).start.lane)
+    said = Said(await matcher.lanes_work.derive(at, [one]))
+    assert [release.id for release in said.releases] == [one], (
+        "the one before may have died before it said so"
+    )
+    assert said.topics == [topics.GATE_REQUESTS]
 
 
 async def test_two_owners_of_a_runbooks_topics_do_not_give_its_slot_to_two(make: Make) -> None:

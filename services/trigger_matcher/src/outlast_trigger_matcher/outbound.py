@@ -36,11 +36,13 @@ def first_words(rows: Iterable[Dispatch]) -> list[Outgoing]:
 def words_again(rows: Iterable[Dispatch]) -> list[Outgoing]:
     """What rows say when they may not have been heard: durable runs are asked about, inline runs sent again.
 
-    Whoever holds a slot asks for it too: a gate that forgot everything knows it again.
+    Whoever holds a slot asks for it too: a gate that forgot everything knows it again. That a slot was given back is
+    all that a recorded run has to say: its record may have come before that was delivered.
     """
-    known = [row for row in rows if row.closed_at is None]
+    every = list(rows)
+    known = [row for row in every if row.closed_at is None]
     asking = [row for row in known if _is_asking(row) or row.has_slot]
-    leaving = [row for row in known if row.has_left]
+    leaving = [row for row in every if row.has_left]
     return [
         *gate_requests(asking, leaving),
         *(each for row in known for each in _of_status(row, is_first=False)),

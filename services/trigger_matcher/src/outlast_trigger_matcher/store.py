@@ -104,7 +104,7 @@ class PostgresMatcherStore:
         touched = sorted({*plan.wanted, *plan.closed, *plan.waiting})
         found = await connection.fetch(self._queries["lock_rows"], touched)
         rows = [row for each in found if (row := records.to_dispatch(each)).id in plan.wanted]
-        asking = [row for row in rows if row.status in ("requested", "queued") or row.resuming_seq]
+        asking = [row for row in rows if row.may_take_slot]
         runbooks = sorted({row.runbook for row in asking})
         if runbooks:
             await connection.execute(self._queries["add_guarded"], *records.columns(runbooks))

@@ -173,7 +173,9 @@ class Board:
         row = self.rows.get(execution_id)
         if row is None or row.status != "sent" or row.slot_key is None:
             return
-        if seq > row.slot_seq:
+        if seq > row.slot_seq and row.has_slot:  # nobody told us that it waits: it has given nothing back
+            self._put(row, slot_seq=seq, granted_seq=seq)
+        elif seq > row.slot_seq:
             self._put(row, slot_seq=seq, resuming_seq=seq, asked_at=self.now)
         elif seq == row.slot_seq and (row.resuming_seq or row.granted_seq == seq):
             self._put(row, asked_at=self.now if row.resuming_seq else row.asked_at)

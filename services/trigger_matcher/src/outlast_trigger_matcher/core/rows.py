@@ -83,12 +83,20 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
         return self.slot_taken_at is not None and self.slot_freed_at is None
 
     @property
+    def may_take_slot(self) -> bool:
+        """Whether it is to get one, or may ask for one again: what its key has given out must be known then."""
+        has_yet_to_run = self.status in ("requested", "queued")
+        return has_yet_to_run or (self.status == "sent" and self.slot_key is not None and not self.has_slot)
+
+    @property
     def has_left(self) -> bool:
         """Whether the gate has nothing to keep for it: it holds no slot and waits for none."""
         return self.status not in UNSENT and not self.has_slot and not self.resuming_seq
 
     def ask(self) -> Ask:
-        """The question to the gate. Windows count once: they are no part of what is asked from the queue."""
+        """The question to the gate. Windows count once: they are no part of what is asked from the queue, and who
+        stands there, or goes on after a wait, is never skipped: a gate that forgot it would else find its queue full.
+        """
         assert self.guard is not None, f"expected {self.id} to be guarded"
         is_first = self.status in ("requested", "deferred", "held")
         return Ask(
@@ -96,7 +104,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
             at=self.received_at,
             windows=self.guard.windows if is_first else (),
             slot=self.guard.slot,
-            is_resuming=self.status == "sent",
+            is_resuming=not is_first,
         )
 
 
