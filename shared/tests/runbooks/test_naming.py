@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outlast_control_plane.access import NAME_PATTERN
 from outlast.runbooks.naming import runbook_id
+from outlast_control_plane.access import NAME_PATTERN
 
 
 @pytest.mark.parametrize(
