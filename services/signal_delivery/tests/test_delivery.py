@@ -5,6 +5,7 @@ import pytest
 
 from outlast.contracts import topics
 from outlast.contracts.messages import DeliverSignal, SignalRequest, SignalVerdict, Subscribe
+from outlast.runtime.partition import moves
 from outlast.runtime.tracing import HEADER
 from outlast_signal_delivery.core.delivery import delivery_id, resend_seconds, status_of
 from outlast_signal_delivery.work import new_signal
@@ -259,7 +260,7 @@ async def test_what_a_process_stored_and_did_not_say_its_successor_says(world: W
     batch = await world.source.poll(100, 0)
     work = world.loop._work
     turn = await work.decide(batch)
-    await work.commit(turn, world.loop._moves(batch, turn))
+    await work.commit(turn, moves(world.loop._owned, batch, turn))
     world.broker.end_session("signals", "a")
     world.start("b")
     await world.turns()
