@@ -39,12 +39,19 @@ def changelog(lanes: int) -> Topic:
     return Topic(CHANGELOG, "gate", partitions=lanes, is_compacted=True, extra=small)
 
 
+class _App(faust.App):
+    """Faust, without the folder that it would make where it is started: that may be read-only, and nothing is in it."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 class Stream:
     """The running Faust app. Give it `handle` and `recovered` before it runs."""
 
     def __init__(self, kafka: str, instance: str, lanes: int) -> None:
         _forward_logs()
-        self._app = faust.App(
+        self._app = _App(
             GROUP,
             broker=[f"kafka://{each.strip()}" for each in kafka.split(",")],
             processing_guarantee="at_least_once",
