@@ -22,6 +22,7 @@ from outlast_local.layout import project_folder
 SAMPLES = project_folder() / "samples"
 CONTRACTS = project_folder() / "contracts"
 SLEEPER, ASKER = "escalate-critical-scans", "ask-before-rotating-keys"
+SCHEDULED = "weekly-hygiene-sweep"
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("journeys")]
 
@@ -44,7 +45,7 @@ def test_the_sample_ends_with_a_table_of_runs_that_the_reports_caused(system: Sy
     asking = [run for run in of_samples if run["runbook"] == ASKER]
     assert {wait["signal"] for run in asking for wait in run["waits"]} == {"approved"}
     assert f"outlast signal approved --run {asking[0]['id']}" in table
-    assert {run["runbook"] for run in of_samples} == samples
+    assert {run["runbook"] for run in of_samples} | {SCHEDULED} == samples
     tickets = [call for call in system.received() if call["path"] == "/tickets"]
     assert len(tickets) == len({call["headers"]["idempotency-key"] for call in tickets}) > 0
 

@@ -1,5 +1,6 @@
 """samples/runbooks: every file may be saved, and those that wait do what they say."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import yaml
 from outlast.execution.state import StepStatus
 from outlast.execution.waits import waits
 from outlast.runbooks.catalogue import ActionKind, Catalogue
+from outlast.runbooks.cron_times import next_after
 from outlast.runbooks.definition import Action, Runbook, all_steps
 from outlast.runbooks.documents import Json
 from outlast.runbooks.reading import parse_runbook
@@ -147,3 +149,31 @@ def test_the_sample_that_asks_tags_the_finding_when_nobody_answers() -> None:
     assert scheduled(spec) == ["silence"]
     spec.succeed("silence")
     assert spec.state.is_ended
+
+
+def test_the_sample_with_a_schedule_comes_on_mondays_and_says_the_week() -> None:
+    spec = begun("weekly-hygiene-sweep")
+    assert msgspec.json.decode(given(spec, "sweep"))["body"] == {
+        "week": "2026-W02",
+        "since": "2025-12-29T12:00:00Z",
+    }
+    spec.succeed("sweep", {"status": 200, "body": {"ticket": "DEMO-9"}})
+    assert "Hygiene sweep DEMO-9:" in given(spec, "remind")
+    (path,) = [each for each in SAMPLES if each.stem == "weekly-hygiene-sweep"]
+    (rule,) = read(path).rules
+    assert rule.schedule is not None
+    saturday = datetime(2026, 3, 28, tzinfo=UTC)  # the clocks are changed on Sunday
+    assert next_after(rule.schedule.cron, rule.schedule.zone, saturday) == datetime(
+        2026, 3, 30, 6, tzinfo=UTC
+    )
+
+
+def test_the_sample_with_guardrails_asks_before_it_starts_and_reports_what_is_critical() -> None:
+    spec = begun("compare-with-the-last-scan")
+    (path,) = [each for each in SAMPLES if each.stem == "compare-with-the-last-scan"]
+    guardrails = read(path).guardrails
+    assert (guardrails.asks, guardrails.breaker_threshold) == (True, 3)
+    assert guardrails.concurrency is not None
+    assert guardrails.concurrency.on_conflict == "queue"
+    spec.succeed("compare")
+    assert "shop: 5 critical findings in Trivy" in given(spec, "report")
