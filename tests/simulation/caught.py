@@ -1,9 +1,12 @@
 """How a test says that the simulation finds what a mutant breaks."""
 
+from dataclasses import replace
+
 import pytest
 
 from outlast.testing.faults import Rates
 from tests.simulation.run import simulate
+from tests.simulation.setting import PLAIN, Setting
 from tests.simulation.system import Parts
 
 SEEDS_MAX = 60
@@ -11,8 +14,15 @@ LOSSY = Rates(commit=30, weights={"loss": 12, "kill": 8})
 """The broker loses everything again and again: for mechanisms that are there for that."""
 
 
-def assert_caught(parts: Parts, *rules: str, seeds_max: int = SEEDS_MAX, rates: Rates | None = None) -> None:
+def assert_caught(
+    parts: Parts,
+    *rules: str,
+    seeds_max: int = SEEDS_MAX,
+    rates: Rates | None = None,
+    setting: Setting = PLAIN,
+) -> None:
     """Some seed shows a violation of one of these rules."""
+    parts = replace(parts, setting=lambda _seed: setting)
     seen: set[str] = set()
     for seed in range(seeds_max):
         found = {violation.rule for violation in simulate(seed, rates, parts).violations}

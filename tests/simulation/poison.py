@@ -80,6 +80,14 @@ def _finished(runbook: RunbookReference) -> Finished:
     )
 
 
+def gate_poisons() -> list[Outgoing]:
+    """Garbage for the gate, where there is one."""
+    return [
+        Outgoing(topics.GATE_REQUESTS, b"\xff no request", b"k", 0),
+        Outgoing(topics.GATE_REQUESTS, b'{"type":"gate_decision.v1"}', b"k", 1),
+    ]
+
+
 def poisons() -> list[Outgoing]:
     """Garbage for every topic, and what only the database or the decider refuses."""
     inbox, lifecycle = topics.ENGINE_INBOX, topics.LIFECYCLE
@@ -107,6 +115,10 @@ def poisons() -> list[Outgoing]:
         Outgoing(topics.TIMER_COMMANDS, b"{", b"k"),
         Outgoing(topics.TIMER_COMMANDS, codec.encode(_nap("no id")), b"k"),
         Outgoing(topics.TIMER_COMMANDS, codec.encode(_nap(_EXECUTION, "nul \x00 inside")), b"k"),
+        Outgoing(topics.INLINE, b"[]", b"k"),
+        Outgoing(topics.INLINE, codec.encode(_start(_EXECUTION, _RUNBOOK, payload)), b"k"),
+        Outgoing(topics.GATE_DECISIONS, b"{}", b"k", 0),
+        Outgoing(topics.CONTROL_COMMANDS, b"no command", b"k", 1),
         Outgoing(topics.SIGNALS, b"\xff no signal", b"k"),
         Outgoing(topics.SIGNALS, codec.encode(_signal(key="")), b"k"),
         Outgoing(topics.SUBSCRIPTIONS, codec.encode(_nap(_EXECUTION)), b"k"),

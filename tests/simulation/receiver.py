@@ -3,6 +3,7 @@
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -13,7 +14,7 @@ from outlast.testing.faults import Faults
 from outlast.testing.world import SimulatedClock
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.core.claim import Resolution
-from outlast_action_executor.local import Recorded
+from outlast_action_executor.local import LocalTables
 from outlast_action_executor.ports import Calls, Operation, Plan, Poll, Ran
 from tests.simulation import workload
 
@@ -31,6 +32,15 @@ class Call:
     was_recorded: bool
     """Whether the ledger had this attempt's result, or a success, already."""
     attempt: int = 1
+    is_after_end: bool = False
+    """Whether the ledger had the end of its inline run already."""
+
+
+class Caller(NamedTuple):
+    """A process, in one of its lives."""
+
+    name: str
+    life: int
 
 
 class Receiver:
@@ -40,11 +50,12 @@ class Receiver:
         self._clock = clock
         self.calls: dict[Operation, list[Call]] = {}
 
-    def take(self, activity: RunActivity, by: str, life: int, was_recorded: bool) -> Ran:
+    def take(self, activity: RunActivity, caller: "Caller", was_recorded: bool, is_after_end: bool) -> Ran:
         """Do what is asked. Each call has a receipt of its own, so that the results of two can be told apart."""
         operation = Operation(activity.execution_id, activity.activity_id)
         calls = self.calls.setdefault(operation, [])
-        calls.append(Call(by, life, self._clock.seconds, was_recorded, activity.attempt))
+        now = self._clock.seconds
+        calls.append(Call(caller.name, caller.life, now, was_recorded, activity.attempt, is_after_end))
         return self.outcome(activity, len(calls))
 
     def outcome(self, activity: RunActivity, receipt: int) -> Ran:
@@ -61,13 +72,10 @@ class Receiver:
 class SimulatedRunner:
     """The executor's port `Runner`, with the rules of the real one about unknown outcomes."""
 
-    def __init__(
-        self, receiver: Receiver, faults: Faults, by: str, life: int, ledger_has: "LedgerHas"
-    ) -> None:
+    def __init__(self, receiver: Receiver, faults: Faults, caller: "Caller", ledger_has: "LedgerHas") -> None:
         self._receiver = receiver
         self._faults = faults
-        self._by = by
-        self._life = life
+        self._caller = caller
         self._ledger_has = ledger_has
 
     def plan(self, activity: RunActivity) -> Plan:
@@ -95,8 +103,9 @@ class SimulatedRunner:
             if not (plan.is_idempotent or activity.on_unknown == "retry"):
                 return Ran(error=unknown, resolved=str(Resolution.FAIL))
         self._faults.at_call("the call, before")
+        has = self._ledger_has
         ran = self._receiver.take(
-            activity, self._by, self._life, self._ledger_has(operation, activity.attempt)
+            activity, self._caller, has(operation, activity.attempt), has.ended(operation.execution_id)
         )
         self._faults.at_call("the call, after the outside answered")
         return ran if resolution is None else Ran(ran.output, ran.fold, ran.error, str(Resolution.RETRY))
@@ -134,8 +143,13 @@ class Beside(OneByOne):
 class LedgerHas:
     """Whether the ledger has an answer to an attempt: its result, or the success of another."""
 
-    def __init__(self, claims: dict[Operation, dict[int, Recorded]]) -> None:
-        self._claims = claims
+    def __init__(self, tables: LocalTables) -> None:
+        self._claims = tables.claims
+        self._ends = tables.ends
+
+    def ended(self, execution_id: str) -> bool:
+        """Whether the inline run has ended."""
+        return execution_id in self._ends
 
     def __call__(self, operation: Operation, attempt: int) -> bool:
         """Whether it needs no call."""

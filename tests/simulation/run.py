@@ -10,11 +10,10 @@ from outlast.testing.faults import Rates
 from outlast.testing.invariants import Violation
 from outlast_signal_delivery import agenda
 from tests.simulation.invariants import ReplayCheck, check_invariants
-from tests.simulation.poison import poisons
+from tests.simulation.poison import gate_poisons, poisons
 from tests.simulation.system import Parts, System
 from tests.stores import memory_signals
 
-CALM = Rates(commit=0, message=0, call=0, disturbance=0)
 WAVES = 6
 WAVE_EVENTS_MAX = 40
 WAVE_STEPS_MAX = 250
@@ -76,7 +75,7 @@ def simulate(seed: int, rates: Rates | None = None, parts: Parts | None = None) 
 def _simulate(system: System) -> Outcome:
     world = system.world
     world.after_turn = ReplayCheck(system)
-    bad = poisons()
+    bad = poisons() + (gate_poisons() if system.setting.has_guards else [])
     for _ in range(WAVES):
         system.send_events(world.random.randint(5, WAVE_EVENTS_MAX))
         if world.random.random() < 0.5:

@@ -1,9 +1,13 @@
 """A world in which only that goes wrong what a script says: for what chance would need thousands of seeds to do."""
 
+from dataclasses import replace
+
 from outlast.messaging.ports import Outgoing
+from outlast.testing.faults import CALM
 from outlast.testing.world import Process
 from tests.simulation.invariants import check_invariants
-from tests.simulation.run import CALM, small_limits
+from tests.simulation.run import small_limits
+from tests.simulation.setting import PLAIN, Setting
 from tests.simulation.system import Parts, System
 
 FOR_EVER = float("inf")
@@ -12,8 +16,9 @@ FOR_EVER = float("inf")
 class Scenario:
     """Calm but for what is asked of it. Rules broken at the end are those of the random worlds."""
 
-    def __init__(self, parts: Parts | None = None) -> None:
-        self.system = System(1, CALM, parts)
+    def __init__(self, parts: Parts | None = None, setting: Setting = PLAIN) -> None:
+        plain = replace(parts or Parts(), setting=lambda _seed: setting)
+        self.system = System(1, CALM, plain)
         self._lost = b""
         self.system.faults.copies = lambda message: 0 if self._is_lost(message) else 1
         self.system.faults.is_early = lambda _message: False

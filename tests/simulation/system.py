@@ -1,28 +1,24 @@
 """The services' own loops and work in the simulated world, on stores in memory. Mutants replace a part of `Parts`."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import msgspec
-from msgspec import Raw
 from prometheus_client import CollectorRegistry
 
 from outlast import ids
 from outlast.clock import Clock
-from outlast.contracts import codec, topics
-from outlast.contracts.messages import Definition, Start
+from outlast.contracts import topics
+from outlast.contracts.messages import Start
 from outlast.contracts.topics import TopicPartition
-from outlast.db.fence import Fence, Move
+from outlast.db.fence import Fence
 from outlast.db.local import LocalFence
-from outlast.errors import TransientError
-from outlast.execution.state import Execution
 from outlast.messaging.local import LocalSink
-from outlast.messaging.ports import Outgoing, Received
+from outlast.messaging.ports import Outgoing
 from outlast.runtime.loop import FencedLoop
 from outlast.runtime.metrics import LoopMetrics
-from outlast.runtime.work import Agenda, Turn, Work
-from outlast.testing.faults import Crash, Faults, Rates, guarded
+from outlast.runtime.work import Agenda, Work
+from outlast.testing.faults import CALM, Rates, guarded
 from outlast.testing.world import BEGIN, PARTITIONS, Loop, Process, World
 from outlast_action_executor.concurrency import OneByOne
 from outlast_action_executor.local import LocalLedger, LocalTables
@@ -49,11 +45,15 @@ from outlast_trigger_matcher.engines import Engines
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.intake import IntakeWork, Knowledge
 from outlast_trigger_matcher.lanes import FOLLOWED, LanesWork
-from outlast_trigger_matcher.lookup import Found, Wanted
 from outlast_trigger_matcher.reasking import LanesAgenda
-from tests.simulation import waiting, workload
-from tests.simulation.poison import KILLER
-from tests.simulation.receiver import LedgerHas, Receiver, SimulatedRunner
+from tests.simulation import gate, waiting, workload
+from tests.simulation import guarded as guarded_runbooks
+from tests.simulation.gate import GateKept, GateLoop
+from tests.simulation.people import GRACE, Listener, People
+from tests.simulation.ports import Counting, Mortal, SimulatedLookup, SimulatedRuns
+from tests.simulation.receiver import Caller, LedgerHas, Receiver, SimulatedRunner
+from tests.simulation.referee import BreakerReferee, SlotReferee
+from tests.simulation.setting import UNLIMITED, Setting, setting_of
 from tests.simulation.signaller import AFTERWARDS, SignalEdge, Signaller
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
@@ -64,7 +64,6 @@ from tests.stores.memory_timers import MemoryTimerStore
 
 INSTANCES = ("0", "1")
 SUSPECT_DEATHS_MAX = 2
-COMPANY_RUNS_MAX = 1_000_000
 FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt", "take_back_attempts")
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
 METRICS = {
@@ -94,66 +93,12 @@ class Parts:
     ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
     concurrency: Callable[[World], Concurrency] = lambda _world: OneByOne()
     matcher_store: Callable[[LocalFence, LocalFence], MemoryMatcherStore] = MemoryMatcherStore
+    pressing: Callable[[MemoryMatcherStore], MemoryPressing] = MemoryPressing
+    lanes_agenda: type[LanesAgenda] = LanesAgenda
+    finalizer_store: Callable[[LocalFence], MemoryFinalizerStore] = MemoryFinalizerStore
+    setting: Callable[[int], Setting] = setting_of
     system: Callable[["System"], None] = field(default=lambda _system: None)
     """Called when the world stands and before it runs."""
-
-
-class SimulatedLookup:
-    """The platform's batched look-up; away together with the platform."""
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-
-    async def find(self, wanted: Sequence[Wanted]) -> list[Found]:
-        """One answer for each, in order."""
-        if self._faults.is_platform_away or self._faults.is_struck("commit"):
-            raise TransientError("look-up: the platform is away")
-        return [self._found(each) for each in wanted]
-
-    def _found(self, wanted: Wanted) -> Found:
-        known = workload.finding(wanted.company_id, wanted.finding_id) if wanted.finding_id else None
-        about = wanted.asset_id if wanted.finding_id else ""
-        asset = workload.asset(wanted.company_id, about) if about else None
-        return Found(_json(known), _json(asset))
-
-
-def _json(value: object) -> Raw | None:
-    return None if value is None else Raw(msgspec.json.encode(value))
-
-
-class SimulatedRuns:
-    """The view of the records that signal delivery reads; away together with the database."""
-
-    def __init__(self, faults: Faults, records: MemoryFinalizerStore) -> None:
-        self._faults = faults
-        self._records = records
-
-    async def known(self, asked: Collection[tuple[str, str]]) -> Collection[tuple[str, str]]:
-        """Those of these (company, execution) pairs that have a record."""
-        if self._faults.is_database_away or self._faults.is_struck("commit"):
-            raise TransientError("records: the database is away")
-        runs = self._records.runs
-        return {(company, run) for company, run in asked if run in runs and runs[run].company_id == company}
-
-
-class Mortal:
-    """The engine's work, but there is a message that it dies of."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._work, name)
-
-    async def decide(self, messages: Sequence[Received]) -> Turn:
-        """Decide, or die."""
-        if any(message.value == KILLER for message in messages):
-            raise Crash("the killer message")
-        return await self._work.decide(messages)
-
-    def cached(self) -> Mapping[str, Execution]:
-        """The states in memory."""
-        return self._work._states  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class System:
@@ -167,14 +112,33 @@ class System:
         self.intake_fence, self.lanes_fence = self.parts.fence(), self.parts.fence()
         self.timer_fence, self.signal_fence = self.parts.fence(), self.parts.fence()
         self.histories = MemoryEngineStore(self.engine_fence)
-        self.records = MemoryFinalizerStore(self.finalizer_fence)
+        self.records = self.parts.finalizer_store(self.finalizer_fence)
         self.dispatch = self.parts.matcher_store(self.intake_fence, self.lanes_fence)
         self.timers = MemoryTimerStore(self.timer_fence)
         self.signals = self.parts.signals(self.signal_fence)
         self.ledger = LocalTables(self.world.clock)
         self.ledger.fence = self.parts.fence()
         self.receiver = Receiver(self.world.clock)
-        self.planned = [*workload.runbooks(), *waiting.runbooks()]
+        self.setting = self.parts.setting(seed)
+        self.planned = workload.runbooks()
+        if self.setting.has_waits:
+            self.planned += waiting.runbooks()
+        if self.setting.has_guards:
+            self.planned += guarded_runbooks.runbooks()
+        self.people = People(seed, self.world.clock, self.dispatch.dispatches, self.records)
+        self.people.planned, self.people.may_degrade = self.planned, self.setting.may_degrade
+        self.people.is_active = self.setting.has_guards
+        self.people.send = self._send
+        for each in self.planned:
+            self.people.said.define(each)
+        self.slots = SlotReferee(self.dispatch.dispatches)
+        self.breakers = BreakerReferee(self.records)
+        self.slots.is_calm = self.world.rates == CALM
+        if self.setting.company_runs_max < UNLIMITED:
+            self.world.drain_rounds_max *= 3
+        self.gate = GateKept()
+        self.ordered: set[str] = set()
+        """Executions for which an action was ordered by an engine."""
         self.signaller = Signaller(seed, self.world.clock, self._starts, self.records.runs.__contains__)
         self.events: dict[str, Event] = {}
         self.poison: set[bytes] = set()
@@ -188,6 +152,8 @@ class System:
         self._commits = 0
         self.world.changes = lambda: self._commits
         self.world.on_loss = self._send_all_again
+        self.world.on_tables_lost = self.gate.lose_tables
+        self.world.broker.on_append = self._note_ordered
         self.world.next_instant = self._next_instant
         self.world.on_death = self._note_death
         self.faults.is_crash_allowed = self._is_crash_allowed
@@ -199,8 +165,11 @@ class System:
                 ("finalizer", self._start_finalizer),
                 ("timer_scheduler", self._start_timers),
                 ("signal_delivery", self._start_signals),
+                *((("gate", self._start_gate),) if self.setting.has_guards else ()),
             ):
                 self.world.add(f"{service}-{instance}", service, start)
+        if self.setting.has_guards:
+            self.world.add("control_plane", "control_plane", self._start_people)
         self.parts.system(self)
 
     # ---- the outbox of the platform ------------------------------------------------------------------------------
@@ -209,13 +178,28 @@ class System:
         """A wave of new events; a few are sent twice."""
         random = self.world.random
         for _ in range(count):
-            event = workload.random_event(random, len(self.events))
+            event = self._random_event()
             self.events[event.id] = event
             time = BEGIN + timedelta(seconds=self.world.clock.seconds)
             outgoing = workload.message(event, time)
             self._sent.append(outgoing)
             for _ in range(2 if random.random() < 0.1 else 1):
                 self.world.broker.append(outgoing)
+
+    def _random_event(self) -> Event:
+        random, number = self.world.random, len(self.events)
+        if self.setting.has_guards and random.random() < 0.6:
+            return guarded_runbooks.random_event(random, number, self._starts())
+        return workload.random_event(random, number)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        """By an outbox: it is there, and there again after a loss."""
+        self._sent.append(outgoing)
+        self.world.broker.append(outgoing)
+
+    def _note_ordered(self, outgoing: Outgoing) -> None:
+        if outgoing.topic.startswith("activities.") and outgoing.key:
+            self.ordered.add(outgoing.key.decode())
 
     def send_poison(self, outgoing: Outgoing) -> None:
         """A message that no service may accept, and none may be stopped by."""
@@ -237,6 +221,7 @@ class System:
             for each in self.signals.deliveries.values()
             if each.closed_at is None
         ]
+        due += [each.expires_at for each in self.dispatch.dispatches.values() if each.expires_at is not None]
         return min(((at - BEGIN).total_seconds() for at in due if at > now), default=None)
 
     def _note_death(self, process: Process) -> None:
@@ -252,35 +237,60 @@ class System:
         return [row.start for row in self.dispatch.dispatches.values()]
 
     def drain(self) -> bool:
-        """Everybody works to the end; then what is still subscribed gets a last signal, which must end it."""
-        self.signaller.is_active = False
+        """Everybody works to the end; then what is still subscribed gets a last signal, which must end it.
+
+        Breakers are reset then, and each runbook that is held back is run once more: its keys must be free.
+        """
+        self.signaller.is_active = self.people.is_active = False
+        if self.people.may_degrade:
+            self.people.engines("up")
         is_at_rest = self.world.drain()
+        if self.setting.has_guards:
+            self.people.reset_breakers(is_certain=True)
+            for each in self.planned:
+                if "concurrency" in str(guarded_runbooks.GUARDS.get(each.reference.name)):
+                    self.people.trigger(each)
         left = {(each.company_id, each.signal, each.key) for each in self.signals.subscriptions.values()}
         for company, name, key in sorted(left):
             self.signaller.send(company, name, key=key, kept=AFTERWARDS)
-        return self.world.drain() if left and is_at_rest else is_at_rest
+        return self.world.drain() if is_at_rest and (left or self.setting.has_guards) else is_at_rest
 
     # ---- processes -----------------------------------------------------------------------------------------------
 
     async def _start_matcher(self, process: Process) -> Sequence[Loop]:
         runbooks, producers = Runbooks(), Producers(frozenset({topics.PLATFORM_EVENTS}))
-        for received in _definitions(self.planned):
-            runbooks.apply(received)
-        reads = ("rows", "runbooks_of", "in_flight", "unclosed_page")
+        breakers, engines = Breakers(runbooks), Engines(self.setting.mode, GRACE)
+        known_by = {
+            topics.DEFINITIONS: runbooks.apply,
+            topics.BREAKERS: breakers.apply,
+            topics.ENGINE_STATUS: engines.apply,
+        }
+        listener = Listener(self.people.said, known_by)
+        await listener.turn()
+        reads = ("rows", "runbooks_of", "in_flight", "unclosed_page", "unended")
         store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), reads)
-        pressing = self._guarded(MemoryPressing(self.dispatch), (), ("has_any",))
+        pressing = self._guarded(self.parts.pressing(self.dispatch), (), ("has_any",))
         clock, lookup = self.world.clock, SimulatedLookup(self.faults)
-        breakers, flights = Breakers(runbooks), Flights(store, COMPANY_RUNS_MAX, clock.monotonic)
-        births = Births(Engines("workflow"), breakers, Partitions(PARTITIONS, PARTITIONS), flights.take)
+        flights = Flights(store, self.setting.company_runs_max, clock.monotonic)
+        births = Births(engines, breakers, Partitions(PARTITIONS, PARTITIONS), flights.take)
         known = Knowledge(runbooks, producers, births, flights, clock)
         commands = Commands(runbooks, births, flights, lookup, clock)
         intake = IntakeWork(store, known, lookup)
-        agenda = LanesAgenda(store, pressing, known, clock)
+        agenda = self.parts.lanes_agenda(store, pressing, known, clock)
         lanes = LanesWork(store, breakers.standing, commands, clock, agenda.runs_ended)
         return [
             self._loop(process, matcher_store.INTAKE, self.intake_fence, intake, [topics.PLATFORM_EVENTS]),
             self._loop(process, matcher_store.LANES, self.lanes_fence, lanes, FOLLOWED, agenda),
+            *([listener] if self.setting.has_guards else []),
         ]
+
+    async def _start_gate(self, process: Process) -> Sequence[Loop]:
+        loop = GateLoop(self.gate, self._sink(), self.faults, self.world.random)
+        loop.attach(self.world.source(process, gate.GROUP, gate.lanes(), loop))
+        return [loop]
+
+    async def _start_people(self, process: Process) -> Sequence[Loop]:
+        return [self.people]
 
     async def _start_engine(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.histories, ("commit",), ("load", "definitions", "open_page"))
@@ -292,7 +302,8 @@ class System:
     async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.records, ("commit",), ("finished", "compared", "given_up"))
         work = self.parts.finalizer(store)
-        return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, [topics.LIFECYCLE])]
+        followed = [topics.LIFECYCLE, topics.CONTROL_COMMANDS]
+        return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, followed)]
 
     async def _start_timers(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.timers, ("commit",), ("pages",))
@@ -320,8 +331,8 @@ class System:
             self.parts.ledger(self.ledger), ("incarnate", "acquire", "commit"), ("look_up", "look_up_runs")
         )
         me = await ledger.incarnate(process.name)
-        has = LedgerHas(self.ledger.claims)
-        runner = SimulatedRunner(self.receiver, self.faults, process.name, process.deaths, has)
+        has, caller = LedgerHas(self.ledger), Caller(process.name, process.deaths)
+        runner = SimulatedRunner(self.receiver, self.faults, caller, has)
         beside = self.parts.concurrency(self.world)
         ports = Ports(ledger, self.world.sink(), runner, beside, self.world.clock)
         loop = self.parts.executor(me, ports, EXECUTOR_METRICS)
@@ -357,7 +368,7 @@ class System:
 
     def _guarded(self, store: object, commits: Sequence[str], reads: Sequence[str]) -> object:
         return guarded(
-            _Counting(store, commits, self), self.faults, type(store).__name__, commits=commits, reads=reads
+            Counting(store, commits, self), self.faults, type(store).__name__, commits=commits, reads=reads
         )
 
     def count_commit(self) -> None:
@@ -381,81 +392,3 @@ class System:
             self.signal_fence,
             self.ledger.fence,
         ]
-
-
-class _Counting:
-    """A store whose commits are counted, and checked by a referee that no mutant touches."""
-
-    def __init__(self, store: object, commits: Sequence[str], system: System) -> None:
-        self._store = store
-        self._commits = frozenset(commits)
-        self._system = system
-
-    def __getattr__(self, name: str) -> object:
-        method = getattr(self._store, name)
-        if name not in self._commits:
-            return method
-        return self._counted(name, method)
-
-    def _counted(self, name: str, method: Callable[..., object]) -> Callable[..., object]:
-        async def call(*arguments: object) -> object:
-            stale = self._stale(arguments)
-            result = await method(*arguments)  # pyright: ignore[reportGeneralTypeIssues]
-            self._system.stale_writes += stale
-            self._system.count_commit()
-            return result
-
-        return call
-
-    def _stale(self, arguments: Sequence[object]) -> list[str]:
-        """What a fenced owner is about to write; a correct store refuses it."""
-        moves = _moves(arguments)
-        if not moves:
-            return []
-        epochs = _epochs(self._system, self._store, moves)
-        return [
-            f"{move.at} written at epoch {move.epoch}, owned since {epochs[move.at]}"
-            for move in moves
-            if epochs.get(move.at, move.epoch) != move.epoch
-        ]
-
-
-def _moves(arguments: Sequence[object]) -> Sequence[Move]:
-    for argument in arguments:
-        found = getattr(argument, "moves", argument)
-        if isinstance(found, list | tuple) and found and all(isinstance(each, Move) for each in found):
-            return found
-    return ()
-
-
-def _epochs(system: System, store: object, moves: Sequence[Move]) -> dict[TopicPartition, int]:
-    if isinstance(store, MemoryEngineStore):
-        rows = system.engine_fence.rows
-    elif isinstance(store, MemoryFinalizerStore):
-        rows = system.finalizer_fence.rows
-    elif isinstance(store, MemoryMatcherStore):
-        rows = {**system.intake_fence.rows, **system.lanes_fence.rows}
-    elif isinstance(store, MemoryTimerStore):
-        rows = system.timer_fence.rows
-    elif isinstance(store, MemorySignalStore):
-        rows = system.signal_fence.rows
-    else:
-        rows = system.ledger.fence.rows
-    return {at: row.epoch for at, row in rows.items()}
-
-
-def _definitions(planned: Sequence[workload.PlannedRunbook]) -> list[Received]:
-    messages = [
-        Definition(
-            company_id=each.company_id,
-            runbook=each.reference,
-            is_active=each.is_active,
-            revision=number + 1,
-            definition=Raw(each.body),
-        )
-        for number, each in enumerate(planned)
-    ]
-    return [
-        Received(topics.DEFINITIONS, 0, offset, 0, b"", codec.encode(message))
-        for offset, message in enumerate(messages)
-    ]

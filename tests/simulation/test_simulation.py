@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.run import CALM, simulate
+from outlast.testing.faults import CALM
+from tests.simulation.run import simulate
 
 SHARES = 40
 EXECUTIONS_A_SHARE = 500
@@ -55,7 +56,7 @@ def test_in_a_calm_world_no_attempt_is_called_twice():
 
 def test_a_seed_is_one_history_in_every_process():
     program = (
-        "import logging, structlog; from tests.simulation.run import CALM, simulate;"
+        "import logging, structlog; from tests.simulation.run import simulate;"
         "structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL));"
         "world = simulate(11).system.world; print(world.turns, world.broker.appended, *world.trace, sep='\\n')"
     )

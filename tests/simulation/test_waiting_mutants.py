@@ -42,19 +42,21 @@ class DeletedFirst(TimerWork):
         return turn
 
 
-def firings_lost_until_their_sender_is_killed(parts: Parts) -> set[str]:
+def firings_lost_until_their_sender_is_killed(parts: Parts, events: int) -> set[str]:
     """What is due is on its way for long, and then who says it dies."""
     scenario = Scenario(parts)
     scenario.lose("timer_due.v1")
-    scenario.system.send_events(40)
+    scenario.system.send_events(events)
     scenario.run(1200)
     scenario.kill("timer_scheduler")
     return scenario.broken_rules()
 
 
 def test_timer_deleted_before_its_firing_is_acknowledged_a_run_waits_for_ever():
-    assert not firings_lost_until_their_sender_is_killed(Parts())
-    assert "stuck" in firings_lost_until_their_sender_is_killed(Parts(timers=DeletedFirst))
+    lost = firings_lost_until_their_sender_is_killed
+    waves = (60, 100)  # whether a sender dies with a firing in hand depends on when it comes to be due
+    assert not any(lost(Parts(), events) for events in waves)
+    assert any("stuck" in lost(Parts(timers=DeletedFirst), events) for events in waves)
 
 
 class NothingInherited(TimerWork):

@@ -7,6 +7,8 @@ from outlast.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    CancelRequested,
+    InlineRecorded,
     Recorded,
     TimerCancelled,
     TimerFired,
@@ -55,7 +57,10 @@ def check_attempts(system: System) -> Iterator[Violation]:
     """Each action was tried as often as its policy and its outcome say, with the pauses between."""
     for execution, history in system.histories.histories.items():
         started = history[0].event
-        name = started.runbook.name if isinstance(started, WorkflowStarted) else ""
+        is_cut = any(isinstance(each.event, CancelRequested | InlineRecorded) for each in history)
+        if is_cut or not isinstance(started, WorkflowStarted) or started.mode != "workflow":
+            continue  # a cancelled run may try less often, and a double takes what another one tried
+        name = started.runbook.name
         scheduled: dict[str, list[Recorded]] = {}
         outcomes: dict[str, list[Recorded]] = {}
         for each in history:

@@ -3,11 +3,12 @@
 The oracle is a plain Python predicate beside each runbook; it shares no code with conditions or index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from random import Random
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Raw
@@ -52,6 +53,9 @@ class Event:
     finding_id: str
     tool: str
     new_status: str
+    """Of a scan: what becomes of an action that may fail."""
+    about: str = ""
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +236,13 @@ def planned(
     actions: list[object],
     fires: Callable[[Event], bool],
     is_active: bool = True,
+    more: Mapping[str, object] = MappingProxyType({}),
+    version: int = 1,
 ) -> PlannedRunbook:
-    body = pin(parse_runbook({"name": name, "rules": rules, "actions": actions}, CATALOGUE))
+    """Written, checked and pinned like a user's; `more` stands beside its rules and actions."""
+    body = pin(parse_runbook({"name": name, "rules": rules, "actions": actions, **more}, CATALOGUE))
     reference = RunbookReference(
-        id=f"{company_id}-{name}", name=name, version=1, sha256=sha256(body).hexdigest()
+        id=f"{company_id}-{name}", name=name, version=version, sha256=sha256(body).hexdigest()
     )
     return PlannedRunbook(company_id, reference, body, is_active, fires)
 
@@ -261,8 +268,16 @@ def random_event(random: Random, number: int) -> Event:
 
 def message(event: Event, time: datetime) -> Outgoing:
     """The event as a producer sends it."""
-    if event.type == "asset_updated":
-        data: dict[str, object] = {"asset_id": asset_of(event), "tool": event.tool}
+    if event.about:
+        data: dict[str, object] = {
+            "scan_id": event.id,
+            "severity_counts": {},
+            "tool": event.tool,
+            "about": event.about,
+            "outcome": event.new_status,
+        }
+    elif event.type == "asset_updated":
+        data = {"asset_id": asset_of(event), "tool": event.tool}
     elif event.type == "finding_status_changed":
         data = {
             "finding_id": event.finding_id,
@@ -280,6 +295,7 @@ def message(event: Event, time: datetime) -> Outgoing:
             company_id=event.company_id,
             data=Raw(msgspec.json.encode(data)),
             time=time,
+            chain=event.chain,
         )
     )
     key = f"{event.company_id}/{event.finding_id}".encode()

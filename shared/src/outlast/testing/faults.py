@@ -42,6 +42,10 @@ class Rates:
     """The services whose processes are disturbed; all if empty."""
 
 
+CALM = Rates(commit=0, message=0, call=0, disturbance=0)
+"""Nothing goes wrong."""
+
+
 class Faults:
     """Decides at each point. Also the in-memory broker's `Faults` (outlast.messaging.local)."""
 

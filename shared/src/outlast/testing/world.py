@@ -2,7 +2,8 @@
 
 Real loops and real work run on the in-memory broker and in-memory stores. A scheduler picks a process by chance and
 lets it take a turn, or disturbs something: kills a process, ends a member's session while it lives on (a zombie),
-takes the database or the platform away, loses all of the broker's data, doubles messages, lets the clock jump.
+takes the database or the platform away, loses all of the broker's data or a stream processor's tables, doubles
+messages, lets the clock jump.
 Nothing suspends: coroutines are driven by hand, so a seed means one history, to the last message. Services are not
 known here; a test composes them (tests/simulation).
 """
@@ -53,11 +54,13 @@ DISTURBANCES: Mapping[str, int] = {
     "double": 10,
     "clock jump": 2,
     "loss": 1,
+    "tables lost": 1,
 }
 """What the world does to processes and servers, and how often each beside the others; see World for what it is."""
 DOUBLED = frozenset({
     topics.PLATFORM_EVENTS, topics.ENGINE_INBOX, topics.LIFECYCLE, topics.RECORDED, topics.TIMER_COMMANDS,
-    topics.SIGNALS, topics.SUBSCRIPTIONS, topics.VERDICTS,
+    topics.SIGNALS, topics.SUBSCRIPTIONS, topics.VERDICTS, topics.INLINE, topics.GATE_REQUESTS,
+    topics.GATE_DECISIONS, topics.CONTROL_COMMANDS, topics.SCHEDULE_FIRED,
     *(topics.activities(name) for name in topics.ACTION_CLASSES),
 })  # fmt: skip
 """Topics whose messages may come again."""
@@ -99,11 +102,13 @@ class SimulatedBroker(LocalBroker):
         super().__init__(clock.now_ms, faults, PARTITIONS)
         self.appended = 0
         self.dead_letters: list[Received] = []
+        self.on_append: Callable[[Outgoing], None] = lambda _outgoing: None
 
     def append(self, message: Outgoing) -> Received:
         """Store one message now."""
         stored = super().append(message)
         self.appended += 1
+        self.on_append(message)
         if message.topic.endswith(".dead_letters"):
             self.dead_letters.append(stored)
         return stored
@@ -175,6 +180,7 @@ class World:
         self.trace: deque[str] = deque(maxlen=TRACE_MAX)
         self.turns = 0
         self.losses = 0
+        self.drain_rounds_max = DRAIN_ROUNDS_MAX
         self.changes: Callable[[], int] = lambda: 0
         """A number that grows whenever something is stored; set by whoever owns the stores."""
         self.next_instant: Callable[[], float | None] = lambda: None
@@ -182,6 +188,8 @@ class World:
         self.after_turn: Callable[[Process, Loop], None] = lambda _process, _loop: None
         self.on_death: Callable[[Process], None] = lambda _process: None
         self.on_loss: Callable[[], None] = lambda: None
+        self.on_tables_lost: Callable[[], None] = lambda: None
+        """What a stream processor keeps in the broker is gone; set by whoever has one."""
         self._disturbances: Mapping[str, Callable[[], None]] = {
             "kill": self._kill_one,
             "zombie": self._make_zombie,
@@ -193,6 +201,7 @@ class World:
             "double": self._double,
             "clock jump": self._jump,
             "loss": self.lose_everything,
+            "tables lost": self._lose_tables,
         }
         self._kinds = list(DISTURBANCES)
         self._weights = [
@@ -303,7 +312,7 @@ class World:
             for source in process.sources:
                 source.blind_polls = 0
         idle = 0
-        for _ in range(DRAIN_ROUNDS_MAX):
+        for _ in range(self.drain_rounds_max):
             before = (self.broker.appended, self.changes())
             self.random.shuffle(self.processes)
             for process in self.processes:
@@ -383,10 +392,14 @@ class World:
     def _jump(self) -> None:
         self.clock.seconds += self.random.choice((1.0, 10.0, 45.0, 700.0))
 
+    def _lose_tables(self) -> None:
+        self.on_tables_lost()
+
     def lose_everything(self) -> None:
         """The broker comes back without any of its data."""
         self.losses += 1
         self.broker.lose_everything()
+        self._lose_tables()
         self.on_loss()
 
 
