@@ -30,6 +30,8 @@ SCHEMA = Path(
 SECRETS = ("POSTGRES_PASSWORD", "OUTLAST_ADMIN_KEY", "OUTLAST_SERVICE_TOKEN")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 INFRASTRUCTURE = {"kafka", "postgres"}
+OF_THE_PROCESS = {"OUTLAST_ACTION_EXECUTOR_GRACE_SECONDS"}
+"""Goes with `stop_grace_period`, which stands in the file."""
 
 
 def example() -> dict[str, str]:
@@ -161,3 +163,15 @@ def test_no_secret_stands_in_the_file_and_none_has_a_default() -> None:
 def test_every_variable_that_it_reads_is_in_the_example_or_has_a_default() -> None:
     for name, mark, _ in VARIABLE.findall(TEXT):
         assert mark == "-" or name in example()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_a_service_can_be_told_compose_can_tell_it(service: str) -> None:
+    readme = (ROOT / "services" / service / "README.md").read_text(encoding="utf-8")
+    (settings,) = [line for line in readme.splitlines() if line.startswith("| settings ")]
+    named = set(
+        re.findall(
+            rf"`(\w+_DATABASE_URL|PMAP_\w+|OUTLAST_(?:{'|'.join(map(str.upper, SERVICES))})_\w+)`", settings
+        )
+    )
+    assert named - OF_THE_PROCESS <= variables_of(service).keys()
