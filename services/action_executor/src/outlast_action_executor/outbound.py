@@ -52,7 +52,7 @@ def withdrawn(activity: Activity, at: datetime) -> ActivityResult:
         attempt=activity.asked.attempt,
         started_at=at,
         duration_ms=0.0,
-        error=ActionError(code="cancelled", message="the run was cancelled before this action began"),
+        error=ActionError(code="cancelled", message="the run was cancelled before this attempt began"),
     )
 
 
