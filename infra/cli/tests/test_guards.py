@@ -10,6 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from outlast_cli.commands.runs import REASONS
 from outlast_cli.diagnosis import engine_finding
 from outlast_cli.main import outlast
 
@@ -324,3 +325,8 @@ def test_the_doctor_says_what_becomes_of_new_runs(
     found = engine_finding({"mode": "workflow", "state": state, "since": since, "new_runs": new_runs})
     assert (found.is_fine, found.check) == (is_fine, "engine")
     assert text in found.found
+
+
+def test_every_reason_is_explained_where_people_look_it_up() -> None:
+    table = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS if f"`{reason}`" not in table] == []
