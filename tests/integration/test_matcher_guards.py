@@ -238,8 +238,31 @@ async def test_a_free_slot_with_a_queue_behind_it_is_asked_for_by_the_head_alone
     await matcher.comes_to(Finished, one)
     said = await matcher.ticks(1)
     assert [(ask.id, ask.windows) for ask in said.asks] == [(two, ())], "its windows counted already"
-    assert [release.id for release in said.releases] == [one], "the gate may not have heard of it"
     assert (await matcher.ticks(1)).asks == []
+
+
+async def test_a_release_that_the_gate_never_heard_of_keeps_the_next_one_waiting_for_seconds_only(
+    make: Make,
+) -> None:
+    """The gate names whom it believes to hold the slot when it is asked again, and who has left is released again."""
+    matcher, gate = await make(), Guards()
+
+    async def answered(said: Said) -> Said:
+        words = [
+            each for request in said.of(GateRequest) for each in admit(gate, request, matcher.clock.now())
+        ]
+        return Said([out for each in words for out in await matcher.advise(each.verdict, each.id)])
+
+    matcher.define(guardrails=SLOT)
+    (one,) = started(await answered(await matcher.events("e1")))
+    await answered(await matcher.events("e2"))
+    lost = await matcher.comes_to(Finished, one)
+    assert [release.id for release in lost.releases] == [one]
+    await matcher.records(one)
+    released = await answered(await matcher.ticks(3))
+    assert [release.id for release in released.releases] == [one]
+    (two,) = (await answered(released)).of(Start)
+    assert two.event.id == "e2"
 
 
 async def test_who_stands_in_the_queue_for_too_long_leaves_it(make: Make) -> None:

@@ -276,21 +276,11 @@ class MemoryPressing:
         """Closed, and still holding a slot."""
         return _page(self._rows(lanes, lambda r: r.has_slot and r.closed_at is not None), most)
 
-    async def freed(self, keys: Collection[SlotKey], most: int) -> Sequence[str]:
-        """Who had a slot of these keys last and has none."""
-        freed: list[str] = []
-        for key in keys:
-            had = [
-                r
-                for r in self._store.dispatches.values()
-                if r.slot_key == key and r.slot_freed_at is not None and not r.resuming_seq
-            ]
-            freed += _page(sorted(had, key=lambda r: r.slot_freed_at or ALWAYS, reverse=True), most)
-        return freed
-
-    async def to_run(self, lanes: Collection[int], most: int) -> Sequence[str]:
-        """Suppressed firings that somebody ordered to run."""
-        return _page(self._rows(lanes, _is_to_run), most)
+    async def to_run(
+        self, lanes: Collection[int], without: Collection[tuple[str, str]], most: int
+    ) -> Sequence[str]:
+        """Suppressed firings that somebody ordered to run, but none of these runbooks (company, id)."""
+        return _page(self._rows(lanes, lambda r: _is_to_run(r) and r.runbook not in without), most)
 
     async def prune(self, before: datetime, most: int) -> int:
         """Forget window entries that were over before this instant; returns how many."""

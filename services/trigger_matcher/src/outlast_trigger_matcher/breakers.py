@@ -34,6 +34,10 @@ class Breakers:
         if present is None or present.revision <= message.revision:
             self._by_runbook[key] = message
 
+    def open(self) -> list[tuple[str, str]]:
+        """The runbooks (company, id) whose breaker is open."""
+        return [key for key, breaker in self._by_runbook.items() if breaker.is_open]
+
     def standing(self, company_id: str, runbook_id: str) -> Standing:
         """Whether the runbook may fire, as it is now."""
         key = (company_id, runbook_id)

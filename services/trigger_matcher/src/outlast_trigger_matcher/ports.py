@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 from outlast.contracts.messages import EventReference
 from outlast.db.fence import Move
 from outlast_trigger_matcher.core.board import Board
-from outlast_trigger_matcher.core.rows import Dispatch, SlotKey
+from outlast_trigger_matcher.core.rows import Dispatch
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 EventKey: TypeAlias = tuple[str, str, str]
@@ -182,12 +182,10 @@ class Pressing(Protocol):
         """Closed, and still holding a slot: what must never be."""
         ...
 
-    async def freed(self, keys: Collection[SlotKey], most: int) -> Sequence[str]:
-        """Who had a slot of these keys last and has none, at most so many a key: what the gate may not have heard."""
-        ...
-
-    async def to_run(self, lanes: Collection[int], most: int) -> Sequence[str]:
-        """Suppressed firings that somebody ordered to run."""
+    async def to_run(
+        self, lanes: Collection[int], without: Collection[tuple[str, str]], most: int
+    ) -> Sequence[str]:
+        """Suppressed firings that somebody ordered to run, but none of these runbooks (company, id)."""
         ...
 
     async def prune(self, before: datetime, most: int) -> int:

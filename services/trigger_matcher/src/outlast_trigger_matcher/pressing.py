@@ -7,8 +7,6 @@ import asyncpg
 
 from outlast.db.pool import classified
 from outlast.db.queries import load_queries
-from outlast_trigger_matcher import records
-from outlast_trigger_matcher.core.rows import SlotKey
 
 
 class PostgresPressing:
@@ -57,13 +55,12 @@ class PostgresPressing:
         """Closed, and still holding a slot."""
         return await self._ids("leaked", list(lanes), most)
 
-    async def freed(self, keys: Collection[SlotKey], most: int) -> Sequence[str]:
-        """Who had a slot of these keys last and has none."""
-        return await self._ids("freed", *records.columns(list(keys)), most) if keys else ()
-
-    async def to_run(self, lanes: Collection[int], most: int) -> Sequence[str]:
-        """Suppressed firings that somebody ordered to run."""
-        return await self._ids("to_run", list(lanes), most)
+    async def to_run(
+        self, lanes: Collection[int], without: Collection[tuple[str, str]], most: int
+    ) -> Sequence[str]:
+        """Suppressed firings that somebody ordered to run, but none of these runbooks (company, id)."""
+        companies, runbooks = [each[0] for each in without], [each[1] for each in without]
+        return await self._ids("to_run", list(lanes), most, companies, runbooks)
 
     async def prune(self, before: datetime, most: int) -> int:
         """Forget window entries that were over before this instant; returns how many."""

@@ -43,8 +43,8 @@ select execution_id from dispatches
 where lane = any($1::int[]) and status = 'queued' and expires_at <= $2 order by expires_at limit $3;
 
 -- name: held
--- Held for the engine.
-select execution_id from dispatches where lane = any($1::int[]) and status = 'held' order by execution_id limit $2;
+-- Held for the engine. (Here and below the order is the index's: by the id alone, the whole table may be walked for it.)
+select execution_id from dispatches where lane = any($1::int[]) and status = 'held' order by lane, execution_id limit $2;
 
 -- name: deferred
 -- Of each company that has deferred firings, as many as it has room for: one of each in turn, oldest first.
@@ -92,21 +92,14 @@ order by execution_id limit $4;
 -- Closed, and still holding a slot.
 select execution_id from dispatches
 where slot_taken_at is not null and slot_freed_at is null and closed_at is not null and lane = any($1::int[])
-order by execution_id limit $2;
-
--- name: freed
--- Who had a slot of these keys last, and has none and asks for none.
-select l.execution_id from unnest($1::text[], $2::text[], $3::text[]) as k(company_id, runbook_id, key)
-cross join lateral (
-    select execution_id from dispatches d
-    where d.company_id = k.company_id and d.runbook_id = k.runbook_id and d.concurrency_key = k.key
-        and d.slot_freed_at is not null and d.resuming_seq = 0
-    order by d.slot_freed_at desc limit $4) l;
+order by lane, execution_id limit $2;
 
 -- name: to_run
--- Suppressed firings that somebody ordered to run.
+-- Suppressed firings that somebody ordered to run, without those of some runbooks.
 select execution_id from dispatches
-where lane = any($1::int[]) and answer = 'run' and not is_answered order by execution_id limit $2;
+where lane = any($1::int[]) and answer = 'run' and not is_answered
+    and (company_id, runbook_id) not in (select * from unnest($3::text[], $4::text[]))
+order by lane, execution_id limit $2;
 
 -- name: prune
 -- Forget window entries that were over before an instant.

@@ -21,7 +21,6 @@ from outlast_trigger_matcher.births import Firing
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import Dispatch
 from outlast_trigger_matcher.intake import Knowledge
-from outlast_trigger_matcher.outbound import gate_requests
 from outlast_trigger_matcher.ports import LanesStore, Plan, Pressing
 
 UNANSWERED = timedelta(seconds=2)
@@ -33,8 +32,8 @@ DEFERRED_SECONDS = 0.02
 RECONCILE_SECONDS = 30.0
 PAGE_MAX = 500
 DEFERRED_MAX = 2_000
-FREED_MAX = 100
-"""Those who had a slot of a key last: among them is whom the gate may still believe to hold it."""
+REST = 4.0
+"""Of the time that a look took: so long at least until the next, however much presses."""
 ENTRIES_KEPT = timedelta(days=1)
 """After its window is over, an entry may still count for an event that is taken in late."""
 PRUNED_MAX = 5_000
@@ -50,7 +49,7 @@ class LanesAgenda:
         self._pressing = pressing
         self._known = known
         self._clock = clock
-        self._next_at = float("-inf")
+        self._next_at = self._rested_at = float("-inf")
         self._reconcile_at = float("-inf")
         self._seen: frozenset[int] = frozenset()
         self._has_deferred = False
@@ -58,7 +57,8 @@ class LanesAgenda:
     def runs_ended(self) -> None:
         """There may be room again for firings that were deferred."""
         if self._has_deferred:
-            self._next_at = min(self._next_at, self._clock.monotonic() + DEFERRED_SECONDS)
+            soon = max(self._rested_at, self._clock.monotonic() + DEFERRED_SECONDS)
+            self._next_at = min(self._next_at, soon)
 
     def due_seconds(self, owned: Collection[TopicPartition]) -> float | None:
         """Until the next look; at once at lanes that are new here."""
@@ -74,31 +74,31 @@ class LanesAgenda:
         if self.due_seconds(owned) != 0.0:
             return None
         lanes = _lanes(owned)
-        plan = Plan(now=self._clock.now())
+        began_at, plan = self._clock.monotonic(), Plan(now=self._clock.now())
         turn = Turn(plan)
         pause_seconds = IDLE_SECONDS
         if await self._pressing.has_any(lanes):
-            pause_seconds = await self._press(lanes, plan, turn)
+            pause_seconds = await self._press(lanes, plan)
         if self._clock.monotonic() >= self._reconcile_at:
-            await self._reconcile(lanes, plan)
-            self._reconcile_at = self._clock.monotonic() + RECONCILE_SECONDS
-        self._seen = lanes
-        self._next_at = self._clock.monotonic() + pause_seconds
-        if not plan.wanted and not plan.again and not turn.outgoing:
+            reconcile_seconds = await self._reconcile(lanes, plan)
+            self._reconcile_at = self._clock.monotonic() + reconcile_seconds
+        self._seen, now = lanes, self._clock.monotonic()
+        self._rested_at = now + REST * (now - began_at)
+        self._next_at = max(self._rested_at, now + pause_seconds)
+        if not plan.wanted and not plan.again:
             return None
         turn.touched = {TopicPartition(topics.LIFECYCLE, lane) for lane in lanes}
         # Whoever owns any of the lanes can say again what rows of all of them have to say.
         turn.pending[min(turn.touched)] = [*plan.wanted, *(row.id for row in plan.again)]
         return turn
 
-    async def _press(self, lanes: frozenset[int], plan: Plan, turn: Turn) -> float:
+    async def _press(self, lanes: frozenset[int], plan: Plan) -> float:
         pressing, before = self._pressing, plan.now - UNANSWERED
         await self._hold_back(lanes, plan)
         for each in await pressing.expired(lanes, plan.now, PAGE_MAX):
             plan.do(each, partial(Board.expire, execution_id=each))
         asked = list(await pressing.unanswered(lanes, before, PAGE_MAX))
         heads = await pressing.unserved(lanes, before, PAGE_MAX)
-        await self._release_again(heads, turn)
         for each in (*asked, *heads):
             plan.do(each, partial(Board.ask_again, execution_id=each))
         metrics.ASKED_AGAIN.inc(len(asked) + len(heads))
@@ -118,15 +118,6 @@ class LanesAgenda:
                 for each in await self._pressing.unsent(runbook, PAGE_MAX):
                     plan.do(each, partial(Board.suppress, execution_id=each, reason=objection))
 
-    async def _release_again(self, heads: Sequence[str], turn: Turn) -> None:
-        """A free slot that the gate does not give away: it may not have heard who gave it back."""
-        if not heads:
-            return
-        keys = {key for row in await self._store.rows(heads) if (key := row.slot_key) is not None}
-        freed = await self._pressing.freed(sorted(keys), FREED_MAX)
-        leaving = [row for row in await self._store.rows(freed) if row.has_left] if freed else []
-        turn.outgoing += gate_requests((), leaving)
-
     def _let_go(self, executions: Sequence[str], plan: Plan) -> None:
         for each in executions:
             step = partial(Board.proceed, execution_id=each, standing=self._known.births.breakers.standing)
@@ -134,18 +125,20 @@ class LanesAgenda:
 
     async def _run_suppressed(self, lanes: frozenset[int], plan: Plan) -> None:
         """Firings that were suppressed and are run after all: each as a new execution that names the old one."""
-        found = await self._pressing.to_run(lanes, PAGE_MAX)
+        breakers = self._known.births.breakers
+        # An order that came before the reset waits for it, and one that the next trip overtook for the next reset.
+        found = await self._pressing.to_run(lanes, breakers.open(), PAGE_MAX)
         if not found:
             return
         rows = await self._store.rows(found)
         await self._known.flights.count({row.start.company_id for row in rows})
         for row in rows:
-            stands = self._known.births.breakers.standing(*row.runbook)
+            stands = breakers.standing(*row.runbook)
             if not stands.is_active:
                 log.warning("command_without_target", kind="run_suppressed", target=row.id)
                 metrics.COMMANDS_UNKNOWN.labels("run_suppressed").inc()
                 plan.do(row.id, partial(Board.drop_answer, execution_id=row.id))
-            elif not stands.is_open:  # an order that came before the reset waits for it
+            elif not stands.is_open:
                 plan.again.append(self._born_again(row, plan))
                 plan.do(row.id, partial(Board.answer, execution_id=row.id))
 
@@ -159,15 +152,19 @@ class LanesAgenda:
         known = self._known.runbooks.known(*row.runbook)
         return self._known.births.row(firing, known, plan.now)
 
-    async def _reconcile(self, lanes: frozenset[int], plan: Plan) -> None:
-        """Slots of runs that are over: there are none, or something is wrong and is said. Old entries are forgotten."""
+    async def _reconcile(self, lanes: frozenset[int], plan: Plan) -> float:
+        """Slots of runs that are over: there are none, or something is wrong and is said. Old entries are forgotten.
+
+        In how many seconds to look again: soon where there was more than a page of them.
+        """
         leaked = await self._pressing.leaked(lanes, PAGE_MAX)
         if leaked:
             metrics.SLOTS_LEAKED.inc(len(leaked))
             log.error("slots_leaked", count=len(leaked), first=leaked[0])
         for each in leaked:
             plan.do(each, partial(Board.finish, execution_id=each))
-        await self._pressing.prune(plan.now - ENTRIES_KEPT, PRUNED_MAX)
+        pruned = await self._pressing.prune(plan.now - ENTRIES_KEPT, PRUNED_MAX)
+        return RECONCILE_SECONDS if max(pruned / PRUNED_MAX, len(leaked) / PAGE_MAX) < 1 else IDLE_SECONDS
 
 
 def _lanes(owned: Collection[TopicPartition]) -> frozenset[int]:
