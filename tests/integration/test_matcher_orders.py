@@ -1,6 +1,6 @@
 """Loops, breakers, people's orders and companies' limits, in memory and in Postgres."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +11,8 @@ from outlast import ids
 from outlast.contracts import topics
 from outlast.contracts.control import CancelExecution, LetGoSuppressed, RunSuppressed, TriggerRunbook
 from outlast.contracts.messages import Cancel, Finished, Queued, Resumed, Start, Unknown, Waiting, Withheld
+from outlast.errors import TransientError
+from outlast_trigger_matcher.lookup import Found, Wanted
 
 AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
 SLOT = {"concurrency_limit": 1}
@@ -230,6 +232,36 @@ async def test_a_runbook_is_run_by_hand_whatever_its_rules_say_on_what_is_known_
     assert await order(matcher, TriggerRunbook, **fields) == [], "the same command again"
     unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
     assert (await matcher.hears(topics.LIFECYCLE, unknown, start.lane)).of(Start) == [start]
+
+
+async def test_orders_by_hand_keep_the_lanes_waiting_for_the_platform_for_a_bounded_time(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matcher = await make()
+    matcher.define()
+    findings, asked = matcher.findings.find, []
+
+    async def away(wanted: Sequence[Wanted]) -> list[Found]:
+        asked.append(wanted)
+        raise TransientError("the platform is away")
+
+    monkeypatch.setattr(matcher.findings, "find", away)
+    with pytest.raises(TransientError):
+        await order(matcher, TriggerRunbook, finding_id="F-9")
+    matcher.clock.seconds += 14
+    with pytest.raises(TransientError):
+        await order(matcher, TriggerRunbook, finding_id="F-9")
+    matcher.clock.seconds += 2
+    for count in (3, 3):  # the second one does not ask for itself
+        with pytest.raises(AssertionError):
+            await order(matcher, TriggerRunbook, finding_id="F-9")  # a dead letter, and the lane goes on
+        assert len(asked) == count
+    monkeypatch.setattr(matcher.findings, "find", findings)
+    matcher.clock.seconds += 2
+    assert len(started(await order(matcher, TriggerRunbook, finding_id="F-9"))) == 1
+    monkeypatch.setattr(matcher.findings, "find", away)
+    with pytest.raises(TransientError):
+        await order(matcher, TriggerRunbook, finding_id="F-9", command_id="c2")
 
 
 async def test_an_order_that_comes_twice_in_one_batch_runs_once(make: Make) -> None:

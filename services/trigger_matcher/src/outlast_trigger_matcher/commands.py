@@ -1,7 +1,7 @@
 """What people order: run this now, run what was held back, let it go, end this run."""
 
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -17,7 +17,7 @@ from outlast.contracts.control import (
     TriggerRunbook,
 )
 from outlast.contracts.messages import Cancel, EventReference, Origin
-from outlast.errors import ContractError
+from outlast.errors import ContractError, TransientError
 from outlast.messaging.ports import Received
 from outlast.runtime.logging import get_logger
 from outlast.runtime.tracing import derived_traceparent
@@ -28,13 +28,27 @@ from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.definitions import Runbooks
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.inbound import DomainEvent
-from outlast_trigger_matcher.lookup import Lookup, Wanted
+from outlast_trigger_matcher.lookup import Found, Lookup, Wanted
 from outlast_trigger_matcher.ports import Answer, EventRow, Plan
 
 SOURCE, MANUAL = "outlast/manual", "manual"
+PATIENCE_SECONDS = 15.0
+"""All lanes wait for the platform so long, from the first look-up that failed."""
+AWAY_SECONDS = 1.0
+"""After a look-up that failed the next orders fail likewise: each may have taken its whole time-out."""
+OUTAGE_SECONDS = 60.0
+"""A failure so long after the one before is another outage."""
 Suppressed: TypeAlias = RunSuppressed | LetGoSuppressed
 
 log = get_logger(__name__)
+
+
+class _Away(NamedTuple):
+    """The platform does not answer: since when, when it was last asked, and what came of it."""
+
+    since: float
+    last_at: float
+    fault: TransientError
 
 
 class Commands:
@@ -48,9 +62,13 @@ class Commands:
         self._flights = flights
         self._lookup = lookup
         self._clock = clock
+        self._away: _Away | None = None
 
     async def take(self, received: Received, plan: Plan, turn: Turn) -> None:
-        """Take one command in; a target that is not there is said, and nothing else. TransientError: a look-up."""
+        """Take one command in; a target that is not there is said, and nothing else. TransientError: a look-up.
+
+        ContractError: the command is laid aside.
+        """
         command: ControlMessage = codec.commands.decode(received.value)
         match command:
             case TriggerRunbook():
@@ -77,7 +95,7 @@ class Commands:
         wanted = Wanted(command.company_id, command.finding_id, command.asset_id)
         found: tuple[Raw | None, Raw | None] = (None, None)
         if command.finding_id or command.asset_id:
-            (answer,) = await self._lookup.find([wanted])
+            answer = await self._find(wanted)
             found = (answer.finding, answer.asset)
         payload = event.payload(*found)
         await self._flights.count({command.company_id})
@@ -91,6 +109,27 @@ class Commands:
         )
         plan.intake.dispatches.append(row)
         turn.pending.setdefault(received.at, []).append(row.id)
+
+    async def _find(self, wanted: Wanted) -> Found:
+        """What is known of it. All lanes wait for the answer, so in an outage they do that for a bounded time.
+
+        TransientError: again, soon. ContractError: the order is laid aside, to be given again.
+        """
+        now, away = self._clock.monotonic(), self._away
+        if away is not None and now - away.last_at >= OUTAGE_SECONDS:
+            away = None
+        if away is None or now - away.last_at >= AWAY_SECONDS:
+            try:
+                (answer,) = await self._lookup.find([wanted])
+            except TransientError as fault:
+                failed_at = self._clock.monotonic()
+                away = self._away = _Away(now if away is None else away.since, failed_at, fault)
+            else:
+                self._away = None
+                return answer
+        if away.last_at - away.since < PATIENCE_SECONDS:
+            raise away.fault
+        raise ContractError(f"expected an answer from the platform, but {away.fault}", "finding_id")
 
     def _cancel(self, command: CancelExecution, received: Received, plan: Plan, turn: Turn) -> None:
         order = Cancel(
