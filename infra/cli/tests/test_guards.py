@@ -327,6 +327,14 @@ def test_the_doctor_says_what_becomes_of_new_runs(
     assert text in found.found
 
 
+@pytest.mark.parametrize(("state", "is_fine"), [("up", True), ("down", False)])
+def test_in_mode_shadow_the_doctor_says_that_doubles_wait_and_runs_do_not(state: str, is_fine: bool) -> None:
+    found = engine_finding({"mode": "shadow", "state": state, "since": None, "new_runs": "inline"})
+    assert found.is_fine == is_fine
+    assert "new runs go inline, as the mode says" in found.found
+    assert ("doubles wait for it" in found.found) != is_fine
+
+
 def test_every_reason_is_explained_where_people_look_it_up() -> None:
     table = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
     assert [reason for reason in REASONS if f"`{reason}`" not in table] == []

@@ -27,7 +27,8 @@ def report(instance: str, state: str, seconds: float = 0) -> EngineStatus:
         ("workflow", [report("a", "down")], 29, EngineView("down", AT, "waiting")),
         ("workflow", [report("a", "down")], 30, EngineView("down", AT, "degraded")),
         ("workflow", [report("a", "down"), report("b", "down", 20)], 40, EngineView("down", at(20), "waiting")),
-        ("shadow", [report("a", "up")], 0, EngineView("up", AT, "durable")),
+        ("shadow", [report("a", "up")], 0, EngineView("up", AT, "inline")),
+        ("shadow", [report("a", "down")], 3600, EngineView("down", AT, "inline")),
         ("inline", [report("a", "down")], 3600, EngineView("down", AT, "inline")),
     ],
 )  # fmt: skip

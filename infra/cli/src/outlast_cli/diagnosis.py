@@ -122,6 +122,8 @@ def engine_finding(engine: dict[str, Any]) -> Finding:
         "degraded": "new runs go inline and are marked is_degraded; those that require durability wait",
     }.get(str(new_runs), str(new_runs))
     is_fine = new_runs in {"inline", "durable"}
+    if engine.get("mode") == "shadow" and state != "up":
+        is_fine, becomes = False, f"{becomes}; their durable doubles wait for it"
     return Finding(
         "engine", is_fine, f"{state}{since}; {becomes}", "is its database there? see the engine's log"
     )

@@ -25,13 +25,14 @@ def engine_view(
 ) -> EngineView:
     """One instance that is up means up; no word at all means wait; down long enough means degraded.
 
-    degraded: new runs go inline and are marked so, but those that require durability, which wait.
+    degraded: new runs go inline and are marked so, but those that require durability, which wait. In mode shadow runs
+    go inline whatever the engine does: only their doubles wait for it.
     """
     up = [report.at for report in reports if report.state == "up"]
     down = [report.at for report in reports if report.state == "down"]
     state: EngineState = "up" if up else "down" if down else "unknown"
     since = min(up) if up else max(down, default=None)
-    if mode == "inline":
+    if mode in ("inline", "shadow"):
         return EngineView(state, since, "inline")
     if state == "up":
         return EngineView(state, since, "durable")
