@@ -48,7 +48,7 @@ def reason(system: System, run: dict[str, Any]) -> str:
 def test_a_throttled_firing_is_on_record_beside_those_that_ran(system: System, tmp_path: Path) -> None:
     name = apply(
         system, tmp_path, "once-a-finding", 'throttle_seconds: 3600, throttle_key: "{{ event.data.finding_id }}"',
-        POST.format(receiver=system.receiver, path="once"),
+        POST.format(receiver=system.receiver, path="once-a-finding"),
     )  # fmt: skip
     for number, about in enumerate(("F-a", "F-a", "F-b")):
         system.emit(f"once-{number}", source=name, data=finding(about))
@@ -59,7 +59,7 @@ def test_a_throttled_firing_is_on_record_beside_those_that_ran(system: System, t
     assert "throttl" in system.outlast("run", "show", found[1]["id"]).out
     listed = system.outlast("run", "list", "--reason", "throttled", "--runbook", name, "--json").json["items"]
     assert [each["id"] for each in listed] == [found[1]["id"]]
-    assert len([call for call in system.received() if call["path"] == "/once"]) == 2
+    assert len([call for call in system.received() if call["path"] == "/once-a-finding"]) == 2
 
 
 def test_runs_with_one_key_follow_each_other_in_the_order_of_their_firings(

@@ -112,7 +112,7 @@ def test_a_signal_by_key_reaches_every_run_that_waits_and_none_that_starts_later
 
 def test_a_signal_that_comes_before_its_await_is_kept_for_it(system: System, tmp_path: Path) -> None:
     source = apply(
-        system, tmp_path, "Early bird", "- {id: nap, type: sleep, config: {duration: 8s}}\n" + AWAIT
+        system, tmp_path, "Early bird", "- {id: nap, type: sleep, config: {duration: 25s}}\n" + AWAIT
     )
     system.emit("early-1", source=source)
     run_id = system.started(source, "early-1", "waiting")["id"]

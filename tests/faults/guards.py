@@ -169,6 +169,20 @@ class GuardedStack(Stack):
             future.result(timeout=10)
         print(f"faults: the gate lost {len(names)} changelog topics", file=sys.stderr, flush=True)
 
+    def standing(self) -> dict[str, int]:
+        """How many firings there are of each status that is not closed."""
+        return asyncio.run(self._standing())
+
+    async def _standing(self) -> dict[str, int]:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            rows = await connection.fetch(
+                "select status, count(*) from dispatch.dispatches where closed_at is null group by 1"
+            )
+        finally:
+            await connection.close()
+        return {row["status"]: row["count"] for row in rows}
+
     def gate_outcome(self) -> GateOutcome:
         """Everything that can be said from outside, and from the views and rows that are contracts."""
         return asyncio.run(self._gate_outcome())
@@ -238,7 +252,12 @@ def run_gate_under_fire(
                 stack.kill(victim)
                 print(f"faults: killed {victim}", file=sys.stderr, flush=True)
         stack.storm(wave, rng)
-        wait_until(lambda: stack.finished() >= len(stack.sent), settle_seconds, "an end of every firing")
+        try:
+            wait_until(lambda: stack.finished() >= len(stack.sent), settle_seconds, "an end of every firing")
+        except AssertionError as late:
+            raise AssertionError(
+                f"{late}: {stack.finished()} of {len(stack.sent)} ended; {stack.standing()}"
+            ) from late
         wait_until(lambda: not stack.gate_outcome().faults, 60, f"rest: {stack.gate_outcome().faults[:5]}")
         return stack.gate_outcome()
     finally:
