@@ -91,7 +91,7 @@ def origin(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if run.get("is_degraded"):
         yield (
             "degraded",
-            "run inline, because the engine was away: what waits was skipped, a crash may cut it",
+            "run inline, because the engine was away: what waits was skipped",
         )
 
 
