@@ -34,6 +34,7 @@ from outlast.db.local import LocalFence
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
 from outlast.errors import DataRejected, Fenced
+from outlast_control_plane.records import QUERIES
 from outlast_finalizer.core.breaker import BreakerState, Key
 from outlast_finalizer.core.outcome import latest_rows, outcomes
 from outlast_finalizer.outbound import Ended
@@ -453,3 +454,19 @@ async def test_an_end_in_the_batch_of_the_question_is_the_end(rows: Rows) -> Non
     row = await rows.look(execution(1))
     assert row is not None
     assert row["status"] == "success"
+
+
+async def test_the_runs_of_an_event_are_found_by_an_index(postgres: str) -> None:
+    pool = await connect_pool(postgres, "records")
+    await migrate(pool, "records", migration_files("outlast_finalizer"))
+    await pool.execute(
+        """insert into runs (execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256,
+            mode, status, rank, seq, event_source, event_id, event_type, event_time, lane)
+        select gen_random_uuid(), 'acme', 'r', 'r', 1, '0', 'workflow', 'running', 1, 1, 's', 'e-' || g,
+            'finding_created', now(), 0 from generate_series(1, 2000) g"""
+    )
+    await pool.execute("analyze runs")
+    wanted: list[object] = ["acme", None, None, None, None, None, "e-7", *[None] * 4, 50]
+    plan = await pool.fetch(f"explain {QUERIES['runs_page']}", *wanted)
+    assert any("runs_by_event" in row[0] for row in plan), plan
+    await pool.close()
