@@ -196,6 +196,13 @@ def test_a_release_before_an_ask_in_one_message_makes_room_for_it_unless_somebod
     assert words(gate.handle(taken)) == {"c": "admitted", "d": "queued"}
 
 
+def test_nobody_overtakes_who_waits_when_the_limit_is_raised() -> None:
+    gate = Gate()
+    gate.ask(slotted("a", 0), slotted("b", 1))
+    assert words(gate.ask(slotted("c", 2, limit=2))) == {"c": "queued"}
+    assert words(gate.release("k", "a")) == {"b": "admitted", "c": "admitted"}
+
+
 def test_who_waits_can_leave_the_queue() -> None:
     gate = Gate()
     gate.ask(slotted("a", 0), slotted("b", 1), slotted("c", 2))
