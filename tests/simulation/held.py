@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from outlast import limits
+from outlast.contracts import codec
 from outlast.contracts.control import TriggerRunbook
 from outlast.contracts.guarding import Window
 from outlast.testing.invariants import Violation
@@ -115,8 +116,12 @@ def check_orders(system: System) -> Iterator[Violation]:
     for row in system.dispatch.dispatches.values():
         if row.start.event.source == MANUAL and not row.start.origin.instead_of:
             fired.setdefault(row.start.event.id, []).append(row.start.runbook.id)
+    buried = {each.value for each in system.world.broker.dead_letters}
     for order in system.people.sent.values():
-        if isinstance(order, TriggerRunbook) and fired.pop(order.command_id, []) != [order.runbook_id]:
+        if not isinstance(order, TriggerRunbook):
+            continue
+        did = fired.pop(order.command_id, [])
+        if did != [order.runbook_id] and (did or codec.encode(order) not in buried):
             yield Violation("fires", f"the order {order.command_id} did not run {order.runbook_id} once")
     for command in fired:
         yield Violation("fires", f"nobody ordered {command}")

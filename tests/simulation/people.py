@@ -90,6 +90,8 @@ class People:
         self.said = Announcements()
         self.sent: dict[str, ControlMessage] = {}
         """All orders, by their ids."""
+        self.patient_for_a_while: set[bytes] = set()
+        """Orders that name a finding: laid aside where the platform is away for too long."""
         self.send: Callable[[Outgoing], None] = lambda _outgoing: None
         self.is_active = True
         self.may_degrade = False
@@ -138,7 +140,11 @@ class People:
         """Run it, as if an event had fired it."""
         common = self._common(planned.company_id, planned.reference.id)
         data = Raw(b'{"tool":"%s","outcome":"fail"}' % self._one((b"trivy", b"bandit")))
-        self._say(TriggerRunbook(**common, data=data, finding_id=f"finding-{self._random.randrange(40)}"))
+        finding = f"finding-{self._random.randrange(40)}" if self._random.random() < 0.3 else ""
+        order = TriggerRunbook(**common, data=data, finding_id=finding)
+        if finding:
+            self.patient_for_a_while.add(codec.encode(order))
+        self._say(order)
 
     def _cancel(self, *, is_foreign: bool) -> None:
         """Something recent that has not ended, in whatever state it is; or that has."""

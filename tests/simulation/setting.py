@@ -28,6 +28,7 @@ class Setting:
 PLAIN = Setting()
 GUARDED = Setting(has_guards=True)
 SHADOW = Setting(has_guards=True, mode="shadow")
+INLINE = Setting(has_guards=True, mode="inline")
 
 
 def setting_of(seed: int) -> Setting:
@@ -37,7 +38,7 @@ def setting_of(seed: int) -> Setting:
         return PLAIN
     return Setting(
         has_guards=True,
-        mode=random.choice(("workflow", "workflow", "workflow", "shadow")),
+        mode=random.choice(("workflow", "workflow", "workflow", "shadow", "inline")),
         company_runs_max=random.choice((*[UNLIMITED] * 6, 12)),
         may_degrade=random.random() < 0.4,
     )

@@ -13,7 +13,7 @@ from outlast.execution.state import Execution, StepStatus
 from outlast.guardrails.shelf import Entry, Shelf
 from outlast.history.events import WorkflowStarted
 from outlast.messaging.ports import Outgoing
-from outlast.testing.faults import CALM
+from outlast.testing.faults import CALM, Rates
 from outlast_action_executor.core.course import Course
 from outlast_action_executor.inbound import Run
 from outlast_action_executor.inline import InlineRuns
@@ -27,10 +27,14 @@ from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch
 from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.scenario import Scenario
-from tests.simulation.setting import GUARDED, SHADOW
+from tests.simulation.setting import GUARDED, INLINE, SHADOW
 from tests.simulation.system import Parts
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore, MemoryPressing
+
+DEADLY = Rates(call=8)
+"""Executors die in their calls."""
+
 
 # ---- the gate advises, the dispatch decides ----------------------------------------------------------------------
 
@@ -157,12 +161,12 @@ class EveryRunIsNew(LocalLedger):
 
 
 def test_inline_runs_not_looked_up_a_cancelled_one_leaves_out_what_it_did_or_goes_on():
-    assert_caught(Parts(ledger=EveryRunIsNew), "unmentioned", "after its end", setting=GUARDED)
+    assert_caught(Parts(ledger=EveryRunIsNew), "unmentioned", "after its end", setting=INLINE, rates=DEADLY)
 
 
 def test_cancelled_before_it_is_where_it_was_a_run_leaves_out_what_it_did(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Course, "has_come_to", lambda _course, tried: True)
-    assert_caught(Parts(), "unmentioned", setting=GUARDED)
+    assert_caught(Parts(), "unmentioned", setting=INLINE, rates=DEADLY)
 
 
 def test_doubles_not_kept_from_ordering_an_engine_orders_what_an_inline_run_does(
@@ -201,4 +205,4 @@ def test_generations_not_looked_at_runs_of_before_a_reset_count_after_it(monkeyp
         return counted(state, outcome._replace(generation=state.generation))
 
     monkeypatch.setattr(breaker, "counted", whatever_its_generation)
-    assert_caught(Parts(), "breaker", setting=GUARDED)
+    assert_caught(Parts(), "breaker", setting=INLINE)

@@ -1,5 +1,6 @@
-"""20,000 executions among faults, without a violation; a failing seed says how to see it again.
+"""Thousands of executions among faults, without a violation; a failing seed says how to see it again.
 
+`EXECUTIONS=20000 .venv/bin/pytest -n 2 tests/simulation/test_simulation.py` runs so many, from other seeds.
 `SEED=7 .venv/bin/pytest tests/simulation/test_simulation.py` runs that seed alone; with SIMULATION_LOG=1 and -s the
 services' logs are shown.
 """
@@ -15,8 +16,8 @@ import pytest
 from outlast.testing.faults import CALM
 from tests.simulation.run import simulate
 
-SHARES = 40
-EXECUTIONS_A_SHARE = 500
+SHARES = 14
+EXECUTIONS_A_SHARE = 400
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Share:
 def shares() -> list[Share]:
     if "SEED" in os.environ:
         return [Share(int(os.environ["SEED"]), 1)]
+    if "EXECUTIONS" in os.environ:
+        count = max(1, int(os.environ["EXECUTIONS"]) // EXECUTIONS_A_SHARE)
+        return [Share(1_000_000 + 1_000 * number, EXECUTIONS_A_SHARE) for number in range(count)]
     return [Share(1_000 * (number + 1), EXECUTIONS_A_SHARE) for number in range(SHARES)]
 
 

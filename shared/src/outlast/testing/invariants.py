@@ -92,6 +92,8 @@ def check_double(execution: str, history: Sequence[Recorded]) -> Iterator[Violat
         events[0], WorkflowStarted
     ):
         yield Violation("begun once", f"the double {execution} begins with {events[:2]}")
+    if not events:
+        return
     if sum(isinstance(each, End) for each in events) != 1:
         yield Violation("ended once", f"the double {execution} ends not once: {events[-2:]}")
     compared = events[-1]
