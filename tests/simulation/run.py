@@ -36,7 +36,7 @@ class Outcome:
         lines = [str(each) for each in self.violations]
         lines += ["", "the last of the trace:", *list(self.system.world.trace)[-60:], ""]
         lines.append(
-            f"again: SEED={self.system.world.seed} .venv/bin/pytest -p no:randomly tests/simulation -k one_seed"
+            f"again: SEED={self.system.world.seed} .venv/bin/pytest -p no:randomly tests/simulation -k whatever"
         )
         return "\n".join(lines)
 
