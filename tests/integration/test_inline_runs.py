@@ -14,7 +14,7 @@ from outlast.runbooks.documents import Json
 
 from .executor_world import World, executor_world
 
-CLOSED = "http://127.0.0.1:9/nobody"
+CLOSED = "http://127.0.0.1:2/nobody"
 
 
 @pytest.fixture
