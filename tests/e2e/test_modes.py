@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from tests.faults.modes import run_degradation, run_shadow
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("modes")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("modes")]
 
 
 def test_without_the_engines_database_new_runs_go_inline_with_a_mark_and_no_durable_one_does(
     tmp_path: Path,
 ) -> None:
-    outcome = run_degradation(tmp_path, durable=20, settle_seconds=120)
+    outcome = run_degradation(tmp_path, durable=20, settle_seconds=240)
     assert outcome.faults == []
     assert outcome.marked >= 2
 
@@ -19,6 +19,6 @@ def test_without_the_engines_database_new_runs_go_inline_with_a_mark_and_no_dura
 def test_the_double_of_an_inline_run_agrees_and_differs_where_the_engine_alone_renders_otherwise(
     tmp_path: Path,
 ) -> None:
-    plain, patched = run_shadow(tmp_path, events=60, settle_seconds=120)
+    plain, patched = run_shadow(tmp_path, events=60, settle_seconds=240)
     assert (plain.faults, plain.marked) == ([], 0)
     assert (patched.faults, patched.marked) == ([], 60)

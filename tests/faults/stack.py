@@ -27,7 +27,7 @@ SERVICES = ("trigger_matcher", "engine", "action_executor", "finalizer", "timer_
 EVERYTHING: tuple[str, ...] = ("platform", "control_plane", *SERVICES, "kafka", "postgres")
 SIGNAL = "approved"
 INJECT = str(Path(__file__).parent / "inject")
-READY_SECONDS = 90.0
+READY_SECONDS = 150.0
 
 
 @dataclass
