@@ -1,7 +1,7 @@
 """B11: SIGKILL of each service in turn under load; how long from its restart to its first progress?
 
 Progress is what only that service says: the matcher a start or an ask, the engine a lifecycle message, and so on. The
-restart is when the supervisor's new process began to exist, as the machine has it.
+restart is when the supervisor's new process is seen, at most a twentieth of a second after it began.
 """
 
 import os
@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from outlast_local import status
 from tests.bench.guarded import save
@@ -122,7 +120,9 @@ def _restart(folder: Path, service: str, old: int) -> float:
     while time.monotonic() < ends:
         pid = status(run_dir=folder).processes[service].pid
         if pid is not None and pid != old:
-            return psutil.Process(pid).create_time()
+            return (
+                time.time()
+            )  # not the process's own instant: that is the machine's uptime, and its clock is set
         time.sleep(0.02)
     raise SystemExit(f"bench: the supervisor did not start {service} again")
 
