@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.guards import run_gate_under_fire
+from tests.faults.modes import run_degradation, run_shadow
 from tests.faults.scenario import run_broker_loss, run_scenario
 from tests.faults.stack import Outcome
+
+ALL = ("F1", "F2", "G1", "G2", "G3")
+SHADOWED = 300
+"""Runs with a double, twice."""
 
 
 def main() -> None:
@@ -21,10 +26,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    only = [name for name in options.only.upper().split(",") if name] or ["F1", "F2", "G1"]
-    if unknown := sorted(set(only) - {"F1", "F2", "G1"}):
+    only = [name for name in options.only.upper().split(",") if name] or list(ALL)
+    if unknown := sorted(set(only) - set(ALL)):
         raise SystemExit(
-            f"faults: {', '.join(unknown)}: not in this release; there are F1, F2 and G1 (F3 is in make test)"
+            f"faults: {', '.join(unknown)}: not in this release; there are {', '.join(ALL)} (F3 is in make test)"
         )
     is_met = True
     if "F1" in only:
@@ -44,7 +49,39 @@ def main() -> None:
         )
     if "G1" in only:
         is_met &= _report_gate(options.executions * 20, options.kills // 2, options.seed)
+    if "G2" in only:
+        is_met &= _report_degradation()
+    if "G3" in only:
+        is_met &= _report_shadow()
     raise SystemExit(0 if is_met else 1)
+
+
+def _report_degradation() -> bool:
+    """Without the engine's database, and with it again."""
+    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
+    outcome = run_degradation(folder, durable=100, settle_seconds=300)
+    shutil.rmtree(folder, ignore_errors=True)
+    for fault in outcome.faults[:20]:
+        print(f"faults: {fault}", file=sys.stderr)
+    is_met = not outcome.faults
+    print(f"G2 runs {outcome.runs} marked {outcome.marked} {'met' if is_met else 'missed'}", flush=True)
+    return is_met
+
+
+def _report_shadow() -> bool:
+    """Doubles as they should be, and where the engine alone renders one filter in another way."""
+    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
+    folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
+    plain, patched = run_shadow(folder, events=SHADOWED, settle_seconds=300)
+    shutil.rmtree(folder, ignore_errors=True)
+    for fault in [*plain.faults, *patched.faults][:20]:
+        print(f"faults: {fault}", file=sys.stderr)
+    is_met = not (plain.faults or patched.faults) and (plain.marked, patched.marked) == (0, SHADOWED)
+    print(
+        f"G3 runs {SHADOWED} differ {plain.marked}, patched {patched.marked} {'met' if is_met else 'missed'}",
+        flush=True,
+    )
+    return is_met
 
 
 def _report_gate(firings: int, kills: int, seed: int) -> bool:
