@@ -21,8 +21,8 @@ from outlast.contracts.parts import (
 )
 
 
-class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
-    """The first message of a run that really starts: carries the payload for the run's record."""
+class RunMessage(Message, frozen=True, kw_only=True):
+    """What every word on a run says: which run, of what, and the word's place among the others on it."""
 
     execution_id: str
     company_id: str
@@ -33,23 +33,19 @@ class Started(Message, frozen=True, kw_only=True, tag="started.v1"):
     rank: int
     seq: int
     at: datetime
+
+
+class Started(RunMessage, frozen=True, kw_only=True, tag="started.v1"):
+    """The first message of a run that really starts: carries the payload for the run's record."""
+
     payload: Raw
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
 
 
-class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
+class Finished(RunMessage, frozen=True, kw_only=True, tag="finished.v1"):
     """A run has ended. It carries all that its record needs but the payload, which `started` brought."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     started_at: datetime
     status: str
     """success | failed | partial | skipped | cancelled"""
@@ -66,36 +62,18 @@ class Finished(Message, frozen=True, kw_only=True, tag="finished.v1"):
     """Who cancelled it."""
 
 
-class Waiting(Message, frozen=True, kw_only=True, tag="waiting.v1"):
+class Waiting(RunMessage, frozen=True, kw_only=True, tag="waiting.v1"):
     """A run has come to where nothing but time or a signal brings it on."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     started_at: datetime
     waits: tuple[Wait, ...]
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
 
 
-class Resumed(Message, frozen=True, kw_only=True, tag="resumed.v1"):
+class Resumed(RunMessage, frozen=True, kw_only=True, tag="resumed.v1"):
     """A run that waited goes on."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     started_at: datetime
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
@@ -114,35 +92,17 @@ class Unknown(Message, frozen=True, kw_only=True, tag="unknown.v1"):
     lane: int
 
 
-class Resuming(Message, frozen=True, kw_only=True, tag="resuming.v1"):
+class Resuming(RunMessage, frozen=True, kw_only=True, tag="resuming.v1"):
     """A run whose wait is over asks for the slot that it gave back; it goes on at `slot_granted`."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     started_at: datetime
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
 
 
-class Queued(Message, frozen=True, kw_only=True, tag="queued.v1"):
+class Queued(RunMessage, frozen=True, kw_only=True, tag="queued.v1"):
     """A firing that is accepted and may not start yet."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     reason: str
     """slot_taken | company_limit | engine_down"""
     payload: Raw | UnsetType = UNSET
@@ -150,18 +110,9 @@ class Queued(Message, frozen=True, kw_only=True, tag="queued.v1"):
     origin: Origin = NO_ORIGIN
 
 
-class Withheld(Message, frozen=True, kw_only=True, tag="withheld.v1"):
+class Withheld(RunMessage, frozen=True, kw_only=True, tag="withheld.v1"):
     """A firing that does not become a run: on record beside those that did."""
 
-    execution_id: str
-    company_id: str
-    runbook: RunbookReference
-    event: EventReference
-    mode: str
-    lane: int
-    rank: int
-    seq: int
-    at: datetime
     status: str
     """skipped | cancelled"""
     reason: str

@@ -177,7 +177,16 @@ def _members(union: object) -> tuple[type[msgspec.Struct], ...]:
 
 def declared_messages() -> frozenset[type[msgspec.Struct]]:
     """Every message and history event that is declared at all, in a union or not."""
-    return frozenset(Message.__subclasses__()) | frozenset(HistoryEvent.__subclasses__())
+    return _tagged(Message) | _tagged(HistoryEvent)
+
+
+def _tagged(base: type[msgspec.Struct]) -> frozenset[type[msgspec.Struct]]:
+    """What is below, but for bases that only share fields."""
+    return frozenset(
+        each
+        for kind in base.__subclasses__()
+        for each in (_tagged(kind) if kind.__subclasses__() else {kind})
+    )
 
 
 def _tag(kind: type[msgspec.Struct]) -> str:
