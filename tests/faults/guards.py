@@ -5,7 +5,6 @@ killed at random, and its changelog topics are deleted while it is dead. At the 
 two runs with one key at the same time, and no settled run holds a slot.
 """
 
-import asyncio
 import json
 import random
 import sys
@@ -17,7 +16,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import asyncpg
 from confluent_kafka.admin import AdminClient
 
 from tests.faults.stack import COMPANY, PRODUCER, Stack, wait_until
@@ -142,19 +140,11 @@ class GuardedStack(Stack):
         """So many firings over all the runbooks; one in ten is sent twice."""
         for number in range(count):
             event_id = str(uuid.uuid4())
-            data = {
-                "scanner": KEYS[(number // RUNBOOKS) % len(KEYS)],
-                "target": f"host-{number % RUNBOOKS}",
-                "severity_counts": {"critical": 1},
-                "scan_id": event_id,
-            }
-            envelope = {
-                "specversion": "1.0", "id": event_id, "source": "faults/driver", "type": "scan_finished",
-                "companyid": COMPANY, "datacontenttype": "application/json", "data": data,
-            }  # fmt: skip
             for _ in range(2 if rng.random() < 0.1 else 1):
-                self.producer.produce(
-                    f"platform.{PRODUCER}.events", json.dumps(envelope).encode(), key=event_id.encode()
+                self._produce(
+                    event_id,
+                    scanner=KEYS[(number // RUNBOOKS) % len(KEYS)],
+                    target=f"host-{number % RUNBOOKS}",
                 )
             self.sent.append(event_id)
             self.producer.poll(0)
@@ -171,38 +161,22 @@ class GuardedStack(Stack):
 
     def standing(self) -> dict[str, int]:
         """How many firings there are of each status that is not closed."""
-        return asyncio.run(self._standing())
-
-    async def _standing(self) -> dict[str, int]:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            rows = await connection.fetch(
-                "select status, count(*) from dispatch.dispatches where closed_at is null group by 1"
-            )
-        finally:
-            await connection.close()
+        rows = self.rows(
+            "select status, count(*) from dispatch.dispatches where closed_at is null group by 1"
+        )
         return {row["status"]: row["count"] for row in rows}
 
     def gate_outcome(self) -> GateOutcome:
         """Everything that can be said from outside, and from the views and rows that are contracts."""
-        return asyncio.run(self._gate_outcome())
-
-    async def _gate_outcome(self) -> GateOutcome:
-        connection = await asyncpg.connect(self.dsn)
-        try:
-            runs = await connection.fetch(
-                "select runbook_name, status, reason, count(*) from records_read.runs_v1 where company_id = $1"
-                " group by 1, 2, 3", COMPANY,
-            )  # fmt: skip
-            leaked = await connection.fetchval(
-                "select count(*) from dispatch.dispatches"
-                " where slot_taken_at is not null and slot_freed_at is null and settled_at is not null"
-            )
-            unclosed = await connection.fetchval(
-                "select count(*) from dispatch.dispatches where closed_at is null"
-            )
-        finally:
-            await connection.close()
+        runs = self.rows(
+            "select runbook_name, status, reason, count(*) from records_read.runs_v1"
+            f" where company_id = '{COMPANY}' group by 1, 2, 3"
+        )
+        (dispatches,) = self.rows(
+            "select count(*) filter (where closed_at is null) as unclosed, count(*) filter (where slot_taken_at is not"
+            " null and slot_freed_at is null and settled_at is not null) as leaked from dispatch.dispatches"
+        )
+        leaked, unclosed = dispatches["leaked"], dispatches["unclosed"]
         outcome = GateOutcome(firings=len(self.sent), kills=self.kills)
         ran, seen = Counter[str](), Counter[str]()
         for row in runs:

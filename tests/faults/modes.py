@@ -5,7 +5,6 @@ waits for the engine, through a death of everything, and is neither run inline n
 double agrees with a few hundred inline runs, and differs where the engine alone renders a filter in another way.
 """
 
-import asyncio
 import os
 import sys
 import threading
@@ -14,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
-
-import asyncpg
 
 from outlast_local import down, up
 from tests.faults.proxy import Proxy
@@ -62,18 +59,6 @@ class ModesStack(Stack):
         self._put(f"/companies/{COMPANY}", {"name": "Faults"})
         self._put(f"/producers/{PRODUCER}", {"companies": [COMPANY]})
         self._put("/runbooks/two-posts", document)
-
-    def rows(self, query: str) -> list[asyncpg.Record]:
-        """What a query says, past every proxy."""
-
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.dsn)
-            try:
-                return await connection.fetch(query)
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
 
     def modes(self) -> Counter[tuple[str, bool, str]]:
         """How many runs there are of each (mode, degraded, status)."""

@@ -118,25 +118,26 @@ class Stack:
         began = time.monotonic()
         for number in range(count):
             event_id = str(uuid.uuid4())
-            data = {
-                "scanner": "nmap",
-                "target": "host",
-                "severity_counts": {"critical": 1},
-                "scan_id": event_id,
-            }
-            envelope = {
-                "specversion": "1.0", "id": event_id, "source": "faults/driver", "type": "scan_finished",
-                "companyid": COMPANY, "datacontenttype": "application/json", "data": data,
-            }  # fmt: skip
-            self.producer.produce(
-                f"platform.{PRODUCER}.events", json.dumps(envelope).encode(), key=event_id.encode()
-            )
+            self._produce(event_id, scanner="nmap", target="host")
             self.sent.append(event_id)
             self.signaller.send(event_id)
             self.producer.poll(0)
             if per_second:
                 time.sleep(max(0.0, began + (number + 1) / per_second - time.monotonic()))
         self.producer.flush(60)
+
+    def _produce(self, event_id: str, *, scanner: str, target: str) -> None:
+        """One event; whoever calls again with the id sends it twice."""
+        data = {
+            "scanner": scanner, "target": target, "severity_counts": {"critical": 1}, "scan_id": event_id,
+        }  # fmt: skip
+        envelope = {
+            "specversion": "1.0", "id": event_id, "source": "faults/driver", "type": "scan_finished",
+            "companyid": COMPANY, "datacontenttype": "application/json", "data": data,
+        }  # fmt: skip
+        self.producer.produce(
+            f"platform.{PRODUCER}.events", json.dumps(envelope).encode(), key=event_id.encode()
+        )
 
     # ---- deaths ----------------------------------------------------------------------------------------------
 
@@ -201,6 +202,18 @@ class Stack:
         """Runs of this company that have ended, as the records have them."""
         query = "select count(*) from records_read.runs_v1 where company_id = $1 and finished_at is not null"
         return asyncio.run(self._count(query))
+
+    def rows(self, query: str) -> list[asyncpg.Record]:
+        """What a query says, past every proxy."""
+
+        async def ask() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.dsn)
+            try:
+                return await connection.fetch(query)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
 
     async def _count(self, query: str) -> int:
         try:
