@@ -99,6 +99,23 @@ async def test_a_program_that_never_becomes_ready_fails_the_start_with_the_end_o
     assert running.state.processes["good"].pid is None
 
 
+async def test_a_program_that_finds_what_it_needs_away_is_tried_until_it_is_there(
+    running: Running, tmp_path: Path
+) -> None:
+    lives = tmp_path / "lives"
+    code = (
+        f"file = open({str(lives)!r}, 'a+'); file.write('.'); file.flush(); file.seek(0)\n"
+        f"if len(file.read()) <= {supervisor.START_ATTEMPTS_MAX}: raise SystemExit({os.EX_TEMPFAIL})\n"
+    ) + SLEEPS
+    patient = program("patient", code, ready=lambda: lives.exists() and len(lives.read_text()) > 3)
+    done = running.begin([], [patient])
+    await until(lambda: running.state.phase in {Phase.READY, Phase.FAILED})
+
+    assert running.state.phase is Phase.READY
+    running.supervisor.stop()
+    assert await done == 0
+
+
 async def test_services_start_after_the_servers_and_stop_before_them(
     running: Running, tmp_path: Path
 ) -> None:

@@ -24,6 +24,9 @@ from outlast_local.state import Condition, Phase, ProcessState, SystemState, wri
 READY_DEADLINE_SECONDS = 90.0
 READY_POLL_SECONDS = 0.05
 START_ATTEMPTS_MAX = 3
+TRY_AGAIN_STATUS = os.EX_TEMPFAIL
+"""How a service ends that found what it needs away, not broken: it is started again until START_SECONDS_MAX."""
+START_SECONDS_MAX = 180.0
 SHORT_LIFE_SECONDS = 3.0
 PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 LOG_BYTES_MAX = 64 * 1024 * 1024
@@ -167,6 +170,7 @@ class _Keeper:
     async def _keep(self) -> None:
         short_lives = 0
         starts = 0
+        first_began = time.monotonic()
         while not self._ending:
             began = time.monotonic()
             starts += 1
@@ -174,7 +178,8 @@ class _Keeper:
             if self._ending:
                 return
             short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 0
-            if not self._ready.done() and starts >= START_ATTEMPTS_MAX:
+            is_away = reason == _exited(TRY_AGAIN_STATUS) and began - first_began < START_SECONDS_MAX
+            if not self._ready.done() and starts >= START_ATTEMPTS_MAX and not is_away:
                 self._fail(reason)
                 return
             pause = PAUSES_SECONDS[min(max(short_lives - 1, 0), len(PAUSES_SECONDS) - 1)]
@@ -207,7 +212,7 @@ class _Keeper:
         finally:
             exited.cancel()
         self._kill_group(child.pid)
-        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else _exited(status)
 
     async def _poll_ready(self, began: float) -> bool:
         while time.monotonic() - began < READY_DEADLINE_SECONDS:
@@ -262,6 +267,10 @@ class _Keeper:
     def _change(self, **changes: object) -> None:
         self._state = replace(self._state, **changes)  # pyright: ignore[reportArgumentType] - names checked by replace
         self._note(self._state)
+
+
+def _exited(status: int) -> str:
+    return f"exited with status {status}"
 
 
 def tail(log: Path, lines: int = 25) -> str:

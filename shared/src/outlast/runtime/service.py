@@ -1,19 +1,22 @@
 """A service process: settings, logs, health, its loops, and an orderly end.
 
 `run` starts what `build` makes, ends on SIGTERM or SIGINT within the grace time, and exits non-zero when a part
-dies: the supervisor starts it again, and the fence makes that harmless.
+dies: the supervisor starts it again, and the fence makes that harmless. What it needs being away at the start has a
+status of its own: whoever started it is to try again and need not give up.
 """
 
 import asyncio
 import contextlib
 import faulthandler
 import gc
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from outlast.errors import TransientError
 from outlast.runtime.health import Health, serve_health
 from outlast.runtime.logging import configure_logging, get_logger
 
@@ -71,12 +74,18 @@ Build = Callable[[Health, Stop], Awaitable[App]]
 
 
 def run(settings: ProcessSettings, build: Build) -> None:
-    """Run one service until it is told to stop. Returns after an orderly end; else exits with status 1."""
+    """Run one service until it is told to stop. Returns after an orderly end; else exits with status 1, or with
+    EX_TEMPFAIL where it could not start because what it needs is away."""
     faulthandler.enable()
     configure_logging(settings.service, settings.instance, settings.log_level)
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)  # batches make many objects that counting frees; cycles are few
-    if not asyncio.run(_run(settings, build)):
+    try:
+        is_orderly = asyncio.run(_run(settings, build))
+    except TransientError as away:
+        log.error("not_started", error=str(away))
+        sys.exit(os.EX_TEMPFAIL)
+    if not is_orderly:
         sys.exit(1)
 
 
