@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from outlast_local import status
 from tests.bench.guarded import save
 from tests.bench.load import COMPANY, PRODUCER, Driver, System, client
@@ -61,16 +63,16 @@ class Load:
         while not self._is_over.wait(0.2):
             number += 1
             body: dict[str, Any] = {
-                "signal": "approved",
+                "name": "approved",
                 "execution_id": f"01900000-0000-8000-8000-{number:012x}",
             }
             try:
                 with client(self.system, self.signals_url) as api:
-                    api.post("/signals", json=body, timeout=2)
-            except OSError:
-                continue
-            except Exception:  # noqa: BLE001 the service is being killed: the next one will do
-                continue
+                    answer = api.post("/signals", json=body, timeout=2)
+            except (httpx.TransportError, OSError):
+                continue  # the service is being killed: the next one will do
+            if answer.is_client_error:
+                raise RuntimeError(f"bench: a signal was refused: {answer.text}")
 
     def stop(self) -> None:
         """End it."""
