@@ -29,7 +29,7 @@ from outlast.history.events import (
     WorkflowCancelled,
     WorkflowStarted,
 )
-from outlast_engine.store import LOOP, Changes, EngineStore, Opened, PostgresEngineStore
+from outlast_engine.store import LOOP, SMALL_EVENTS_MAX, Changes, EngineStore, Opened, PostgresEngineStore
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -176,6 +176,35 @@ async def test_a_comparison_of_a_run_that_began_in_the_same_batch_is_known(rows:
     await rows.commit(Changes(opened=[opened(name, "shadow")], compared=[name]))
     await rows.commit(Changes(closed=[name]))
     assert await rows.open() == []
+
+
+async def test_a_run_that_begins_and_is_recorded_in_one_batch_is_not_open(rows: Rows) -> None:
+    name, other = execution(1), execution(2)
+    await rows.commit(Changes(opened=[opened(other)]))
+    await rows.commit(Changes(opened=[opened(name)], closed=[name, other]))
+    assert await rows.open() == []
+
+
+@pytest.mark.parametrize("events", [1, SMALL_EVENTS_MAX, SMALL_EVENTS_MAX + 1])
+async def test_a_turn_of_many_events_is_stored_and_refused_as_one_of_few(rows: Rows, events: int) -> None:
+    stays, ends, fresh = execution(1), execution(2), execution(3)
+    await rows.commit(Changes(opened=[opened(stays), opened(ends)]))
+    wanted = history(begun("workflow"), *(CancelRequested(by="ana", at=NOW) for _ in range(events - 1)))
+    changes = Changes(events=of(fresh, wanted), opened=[opened(fresh)], closed=[ends])
+
+    epochs = dict(rows.epochs)
+    await rows.own(0)
+    rows.epochs, current = epochs, rows.epochs
+    with pytest.raises(Fenced):
+        await rows.commit(changes)
+    assert await rows.open() == [stays, ends]
+    rows.epochs = current
+    await rows.commit(changes)
+    assert await rows.open() == [stays, fresh]
+    assert await rows.store.load([fresh]) == {fresh: wanted}
+    with pytest.raises(Fenced):
+        await rows.commit(Changes(events=of(fresh, wanted), closed=[stays]))
+    assert await rows.open() == [stays, fresh]
 
 
 async def test_a_definition_is_kept_once(rows: Rows) -> None:

@@ -14,7 +14,7 @@ from outlast.contracts.topics import Claim as PartitionClaim
 from outlast.db import fence
 from outlast.db.fence import Owned
 from outlast.db.pool import classified, connect_pool, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast.errors import Fenced
 from outlast_action_executor.core.claim import Instance, Row
 from outlast_action_executor.ports import Committed, Group, KnownRun, NewClaim, Operation, RunEnd, Settlement
@@ -68,7 +68,7 @@ class PostgresLedger:
         """The attempts recorded of each operation, in the order asked."""
         found: list[list[Row]] = [[] for _ in operations]
         async with self._own_session() as connection:
-            rows = await connection.fetch(self._queries["look_up"], *_columns(operations, 3))
+            rows = await connection.fetch(self._queries["look_up"], *columns(operations, 3))
         for n, attempt, ordinal, incarnation, takeovers, result, succeeded, is_dead, remaining in rows:
             claimant = Instance(ordinal, incarnation)
             found[n - 1].append(Row(attempt, claimant, takeovers, is_dead, remaining, result, succeeded))
@@ -127,9 +127,9 @@ class PostgresLedger:
             count = await connection.fetchrow(
                 self._queries["commit_group"],
                 *self._me,
-                *_columns(settlements, 6),
-                *_columns(claims, 6),
-                *_columns(ended, 3),
+                *columns(settlements, 6),
+                *columns(claims, 6),
+                *columns(ended, 3),
             )
             settled = await self._which(
                 connection, "settled_at", group.settlements, count["settled"], count["at"]
@@ -160,7 +160,7 @@ class PostgresLedger:
         if count == len(asked):
             return [True] * count
         await self._check_life(connection)
-        keys = _columns([(*each.of, each.attempt) for each in asked], 4)
+        keys = columns([(*each.of, each.attempt) for each in asked], 4)
         rows = await connection.fetch(self._queries[query], *keys, *self._me, at)
         ours = {row["n"] for row in rows}
         return [n in ours for n in range(1, len(asked) + 1)]
@@ -171,7 +171,7 @@ class PostgresLedger:
             for each in claims
             if each.over is not None
         ]
-        taken = await connection.fetch(self._queries["take_over"], *self._me, *_columns(rows, 9))
+        taken = await connection.fetch(self._queries["take_over"], *self._me, *columns(rows, 9))
         if len(taken) != len(claims):
             await self._check_life(connection)
         return frozenset(claims[row["n"] - 1] for row in taken)
@@ -191,8 +191,3 @@ def _is_open(session: Any) -> bool:
         return session is not None and not session.is_closed()
     except asyncpg.InterfaceError:
         return False
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[Sequence[object]]:
-    """Rows as the arrays that `unnest` takes."""
-    return list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in range(width)]

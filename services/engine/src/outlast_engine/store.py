@@ -10,14 +10,16 @@ import asyncpg
 from outlast import ids
 from outlast.db import fence
 from outlast.db.fence import Move
-from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.pool import CONNECT_TIMEOUT_SECONDS, classified, transaction
+from outlast.db.queries import columns, load_queries
 from outlast.errors import Fenced
 from outlast.history import codec
 from outlast.history.events import Recorded
 
 LOOP = "engine.inbox"
 HISTORY_COLUMNS = ("execution_id", "seq", "at", "type", "data")
+SMALL_EVENTS_MAX = 32
+"""Of a turn that is stored in one statement; of more, COPY costs less."""
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -43,6 +45,13 @@ class Changes:
     opened: list[Opened] = field(default_factory=list[Opened])
     compared: list[str] = field(default_factory=list[str])
     closed: list[str] = field(default_factory=list[str])
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is better stored in one statement: its parts do not see what the others do."""
+        is_plain = not self.definitions and not self.compared
+        apart = not self.closed or {each.execution_id for each in self.opened}.isdisjoint(self.closed)
+        return is_plain and len(self.events) <= SMALL_EVENTS_MAX and apart
 
 
 class EngineStore(Protocol):
@@ -71,6 +80,7 @@ class PostgresEngineStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._queries = load_queries("outlast_engine")
+        self._turn = fence.fenced(self._queries["turn_parts"])
 
     async def load(self, execution_ids: Collection[str]) -> Mapping[str, Sequence[Recorded]]:
         """The histories of these executions."""
@@ -94,6 +104,9 @@ class PostgresEngineStore:
 
     async def commit(self, changes: Changes, moves: Sequence[Move]) -> None:
         """All of it in one transaction, offsets first."""
+        if changes.is_small:
+            await self._commit_small(changes, moves)
+            return
         async with transaction(self._pool) as connection:
             await fence.move(connection, LOOP, moves)
             if changes.definitions:
@@ -105,40 +118,60 @@ class PostgresEngineStore:
             if changes.events:
                 await self._append(connection, changes.events)
             if changes.opened:
-                await connection.execute(
-                    self._queries["open_runs"],
-                    [ids.engine_partition(each.execution_id) for each in changes.opened],
-                    [each.execution_id for each in changes.opened],
-                    [each.company_id for each in changes.opened],
-                    [each.runbook_id for each in changes.opened],
-                    [each.runbook_name for each in changes.opened],
-                    [each.started_at for each in changes.opened],
-                    [each.mode for each in changes.opened],
-                )
+                await connection.execute(self._queries["open_runs"], *_opened_columns(changes.opened))
             if changes.compared:
-                partitions = [ids.engine_partition(each) for each in changes.compared]
-                await connection.execute(self._queries["compare_runs"], partitions, changes.compared)
+                await connection.execute(self._queries["compare_runs"], *_placed(changes.compared))
             if changes.closed:
-                partitions = [ids.engine_partition(each) for each in changes.closed]
-                await connection.execute(self._queries["close_runs"], partitions, changes.closed)
+                await connection.execute(self._queries["close_runs"], *_placed(changes.closed))
+
+    async def _commit_small(self, changes: Changes, moves: Sequence[Move]) -> None:
+        """One statement. A duplicate (execution, seq) is a fence."""
+        async with classified(), self._pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            try:
+                moved = await connection.fetchval(
+                    self._turn,
+                    *fence.parameters(LOOP, moves),
+                    *columns([_history_row(*each) for each in changes.events], len(HISTORY_COLUMNS)),
+                    *_opened_columns(changes.opened),
+                    *_placed(changes.closed),
+                )
+            except asyncpg.UniqueViolationError as fault:
+                raise _not_alone(fault) from fault
+        fence.check(LOOP, moves, moved)
 
     async def _append(self, connection: asyncpg.Connection, events: list[tuple[str, Recorded]]) -> None:
         """By COPY: half the CPU of an insert from arrays. A duplicate (execution, seq) is a fence."""
         try:
             await connection.copy_records_to_table(
-                "history",
-                records=[
-                    (execution_id, recorded.sequence, recorded.at, codec.type_of(recorded.event),
-                     codec.encode(recorded.event))
-                    for execution_id, recorded in events
-                ],
-                columns=HISTORY_COLUMNS,
-            )  # fmt: skip
+                "history", records=[_history_row(*each) for each in events], columns=HISTORY_COLUMNS
+            )
         except asyncpg.UniqueViolationError as fault:
-            raise Fenced(f"expected to be the only writer of these histories: {fault}") from fault
+            raise _not_alone(fault) from fault
 
     async def open_page(self, partition: int, after: str, page_max: int) -> Sequence[str]:
         """Open runs of a partition after `after`, in order."""
         async with classified():
             rows = await self._pool.fetch(self._queries["open_page"], partition, after or NO_ID, page_max)
         return [str(row["execution_id"]) for row in rows]
+
+
+def _history_row(execution_id: str, recorded: Recorded) -> tuple[object, ...]:
+    data = codec.encode(recorded.event)
+    return execution_id, recorded.sequence, recorded.at, codec.type_of(recorded.event), data
+
+
+def _opened_columns(opened: Sequence[Opened]) -> list[list[object]]:
+    rows = [
+        (ids.engine_partition(each.execution_id), each.execution_id, each.company_id, each.runbook_id,
+         each.runbook_name, each.started_at, each.mode)
+        for each in opened
+    ]  # fmt: skip
+    return columns(rows, 7)
+
+
+def _placed(execution_ids: Sequence[str]) -> list[list[object]]:
+    return columns([(ids.engine_partition(each), each) for each in execution_ids], 2)
+
+
+def _not_alone(fault: asyncpg.UniqueViolationError) -> Fenced:
+    return Fenced(f"expected to be the only writer of these histories: {fault}")

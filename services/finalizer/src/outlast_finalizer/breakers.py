@@ -11,7 +11,7 @@ from outlast.contracts import topics
 from outlast.contracts.control import ResetBreaker
 from outlast.contracts.messages import Message
 from outlast.db import compacted
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_finalizer.core.breaker import (
     BreakerState,
     Key,
@@ -55,7 +55,7 @@ async def count(
     keys = sorted({each.key for each in outcomes} | {_of(each) for each in fresh})
     if not keys:
         return {}
-    rows = await connection.fetch(_QUERIES["lock_breakers"], *_columns(keys))
+    rows = await connection.fetch(_QUERIES["lock_breakers"], *columns(keys))
     before = {_key(row): _state(row) for row in rows}
     after = turned(before, outcomes, fresh)
     published = {key: state for key, state in after.items() if is_news(before.get(key), state)}
@@ -65,7 +65,7 @@ async def count(
         for key, state in sorted(after.items())
     ]
     if records:
-        await connection.execute(_QUERIES["put_breakers"], *_columns(records))
+        await connection.execute(_QUERIES["put_breakers"], *columns(records))
     if published:
         said = [(breaker_key(key), breaker_message(key, state, revision)) for key, state in published.items()]
         await compacted.say(connection, BreakersTopic(), revision, said)
@@ -79,7 +79,7 @@ async def _new(connection: asyncpg.Connection, resets: Sequence[ResetBreaker]) -
         (each.command_id, each.company_id, each.runbook_id, each.by, each.at, each.reason)
         for each in sorted(known.values(), key=lambda each: each.command_id)
     ]
-    rows = await connection.fetch(_QUERIES["insert_resets"], *_columns(records))
+    rows = await connection.fetch(_QUERIES["insert_resets"], *columns(records))
     inserted = {row["command_id"] for row in rows}
     return [each for each in known.values() if each.command_id in inserted]
 
@@ -94,7 +94,3 @@ def _key(row: asyncpg.Record) -> Key:
 
 def _state(row: asyncpg.Record) -> BreakerState:
     return BreakerState(row["generation"], row["failures"], row["tripped_at"])
-
-
-def _columns(records: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*records, strict=True)]

@@ -9,7 +9,7 @@ import msgspec
 
 from outlast.contracts.messages import ActionError, EventReference, Finished, RunbookReference
 from outlast.contracts.parts import Origin
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_finalizer.core.watchdog import WATCHDOG_RANK, WATCHDOG_SEQ, Patience, is_given_up, why
 
 _QUERIES = load_queries("outlast_finalizer")
@@ -48,16 +48,16 @@ async def hear(
         records.append((execution_id, row["rank"], row["seq"], WATCHDOG_RANK, WATCHDOG_SEQ, heard_at,
                         msgspec.json.encode(error)))  # fmt: skip
     if marks:
-        await connection.execute(_QUERIES["mark_asked"], *_columns(marks))
+        await connection.execute(_QUERIES["mark_asked"], *columns(marks))
     if not records:
         return []
-    done = await connection.fetch(_QUERIES["give_up"], *_columns(records))
+    done = await connection.fetch(_QUERIES["give_up"], *columns(records))
     return [failed[str(row["execution_id"])] for row in done]
 
 
 async def check(connection: asyncpg.Connection, checked: Mapping[str, datetime]) -> None:
     """These were asked about; the next time is then."""
-    await connection.execute(_QUERIES["mark_checked"], *_columns(sorted(checked.items())))
+    await connection.execute(_QUERIES["mark_checked"], *columns(sorted(checked.items())))
 
 
 def given_up(row: asyncpg.Record) -> Finished:
@@ -97,7 +97,3 @@ def _finished(row: asyncpg.Record, at: datetime, error: ActionError) -> Finished
         ),
         error=error,
     )
-
-
-def _columns(records: list[tuple[object, ...]] | list[tuple[str, datetime]]) -> list[list[object]]:
-    return [list(column) for column in zip(*records, strict=True)]

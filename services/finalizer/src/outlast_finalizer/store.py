@@ -13,7 +13,7 @@ from outlast.contracts.messages import Compared, Finished
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_finalizer import breakers, silence
 from outlast_finalizer.core.breaker import BreakerState, Key, Outcome
 from outlast_finalizer.core.outcome import DISPATCH_RANK, RunRow
@@ -115,7 +115,7 @@ class PostgresFinalizerStore:
         filling = {str(each["execution_id"]) for each in found if each["is_filling"]}
         if filling:
             filled = [(row.execution_id, row.payload) for row in rows if row.execution_id in filling]
-            await connection.execute(self._queries["fill_payloads"], *_transposed(filled))
+            await connection.execute(self._queries["fill_payloads"], *columns(filled))
         bare = [str(each["execution_id"]) for each in found if each["is_bare"]]
         counted = {str(each["execution_id"]) for each in found if each["is_counted"]}
         return bare, [each for each in changes.outcomes if each.execution_id in counted]
@@ -125,7 +125,7 @@ class PostgresFinalizerStore:
             (name, each.company_id, each.runbook.id, each.lane, each.at, each.is_agreed, codec.encode(each))
             for name, each in sorted(compared.items())
         ]
-        rows = await connection.fetch(self._queries["insert_comparisons"], *_transposed(records))
+        rows = await connection.fetch(self._queries["insert_comparisons"], *columns(records))
         return [str(row["execution_id"]) for row in rows]
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
@@ -203,8 +203,4 @@ def _columns(rows: Sequence[RunRow], outcomes: Sequence[Outcome]) -> list[list[o
         )
         for row in rows
     ]
-    return _transposed(records)
-
-
-def _transposed(records: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*records, strict=True)]
+    return columns(records)

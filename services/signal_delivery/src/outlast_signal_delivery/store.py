@@ -11,7 +11,7 @@ from outlast.contracts.messages import SignalRequest, Subscribe, Unsubscribe
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_signal_delivery.core.delivery import OVER, key_lock, resend_seconds
 from outlast_signal_delivery.limits import (
     KEPT_FOR_A_WAIT_MAX,
@@ -225,7 +225,7 @@ class PostgresSignalStore:
             if changes.said:
                 done.verdicts = await self._record(connection, changes)
             if changes.sent:
-                await connection.execute(self._queries["note_sent"], *_columns(changes.sent))
+                await connection.execute(self._queries["note_sent"], *columns(changes.sent))
             if changes.expired:
                 await connection.execute(self._queries["stop_targets"], changes.expired)
                 await connection.execute(self._queries["close_expired"], changes.expired, changes.now)
@@ -247,7 +247,7 @@ class PostgresSignalStore:
     ) -> set[str]:
         if not signals:
             return set()
-        rows = await connection.fetch(self._queries["insert_deliveries"], *_columns(map(_row, signals)))
+        rows = await connection.fetch(self._queries["insert_deliveries"], *columns(map(_row, signals)))
         new = {str(row["delivery_id"]) for row in rows}
         if new:
             await connection.execute(self._queries["target_executions"], list(new), due_at)
@@ -258,25 +258,25 @@ class PostgresSignalStore:
         """Store who waits and who does not any more; returns the runs that came to wait."""
         if changes.unsubscribed:
             gone = [(each.execution_id, each.activity_id) for each in changes.unsubscribed]
-            await connection.execute(self._queries["delete_subscriptions"], *_columns(gone))
+            await connection.execute(self._queries["delete_subscriptions"], *columns(gone))
         if not changes.subscribed:
             return []
         rows = [
             (each.execution_id, each.activity_id, each.company_id, each.signal, each.key, each.started_at)
             for each in changes.subscribed
         ]
-        await connection.execute(self._queries["put_subscriptions"], *_columns(rows))
+        await connection.execute(self._queries["put_subscriptions"], *columns(rows))
         waiting = [each.execution_id for each in changes.subscribed]
         await connection.execute(self._queries["target_waiting"], waiting, changes.now, KEPT_FOR_A_WAIT_MAX)
         return waiting
 
     async def _record(self, connection: asyncpg.Connection, changes: Changes) -> list[tuple[str, str]]:
-        rows = await connection.fetch(self._queries["record_verdicts"], *_columns(changes.said), changes.now)
+        rows = await connection.fetch(self._queries["record_verdicts"], *columns(changes.said), changes.now)
         signals = sorted({each.delivery_id for each in changes.said})
         await connection.execute(self._queries["close_answered"], signals, changes.now)
         over = [(each.delivery_id, each.execution_id) for each in changes.said if each.verdict in OVER]
         if over:
-            await connection.execute(self._queries["end_subscriptions"], *_columns(over))
+            await connection.execute(self._queries["end_subscriptions"], *columns(over))
         return [(str(row["delivery_id"]), row["verdict"]) for row in rows]
 
     async def open_targets(
@@ -333,10 +333,6 @@ def _row(signal: NewSignal) -> tuple[object, ...]:
         request.key or None, bytes(request.payload), request.sent_by, request.sent_at, request.expires_at,
         request.for_future, signal.bucket, signal.traceparent,
     )  # fmt: skip
-
-
-def _columns(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _sendings(rows: Sequence[asyncpg.Record]) -> list[Sending]:

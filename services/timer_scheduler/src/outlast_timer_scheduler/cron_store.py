@@ -11,7 +11,7 @@ from outlast import limits
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_timer_scheduler.core.entries import EntryKey, Row, RunbookKey
 from outlast_timer_scheduler.core.firings import Fired
 from outlast_timer_scheduler.store import LOOP
@@ -67,13 +67,13 @@ class PostgresCronStore:
         async with transaction(self._pool) as connection:
             await fence.move(connection, LOOP, moves)
             if changes.gone:
-                await connection.execute(self._queries["end_entries"], *_columns(sorted(changes.gone)))
+                await connection.execute(self._queries["end_entries"], *columns(sorted(changes.gone)))
             if changes.put:
                 await connection.execute(
-                    self._queries["put_entries"], *_columns(sorted(changes.put, key=_key))
+                    self._queries["put_entries"], *columns(sorted(changes.put, key=_key))
                 )
             if changes.fired:
-                await connection.execute(self._queries["add_firings"], *_columns(sorted(changes.fired)))
+                await connection.execute(self._queries["add_firings"], *columns(sorted(changes.fired)))
                 await connection.execute(self._queries["drop_firings"], changes.fired[0].fired_at - KEPT)
 
     async def firings_page(
@@ -87,7 +87,3 @@ class PostgresCronStore:
 
 def _key(row: Row) -> EntryKey:
     return row.key
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -8,7 +8,7 @@ import asyncpg
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_timer_scheduler.core.commands import Changes
 from outlast_timer_scheduler.core.due import Ask, Timer
 
@@ -60,8 +60,7 @@ class PostgresTimerStore:
                 )
             if changes.started:
                 rows = [(partition, *timer) for _, (partition, timer) in sorted(changes.started.items())]
-                columns = [list(column) for column in zip(*rows, strict=True)]
-                started = await connection.fetch(self._queries["start_timers"], *columns)
+                started = await connection.fetch(self._queries["start_timers"], *columns(rows))
         return Stored([_placed(row) for row in started], [_placed(row) for row in ended])
 
     async def pages(self, asks: Sequence[Ask]) -> Sequence[Placed]:

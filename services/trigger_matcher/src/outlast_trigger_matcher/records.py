@@ -8,16 +8,12 @@ from msgspec import Raw
 
 from outlast import limits
 from outlast.contracts.messages import EventReference, Origin, RunbookReference, Start
+from outlast.db.queries import columns
 from outlast_trigger_matcher.core.rows import Admission, Dispatch, Guard
 from outlast_trigger_matcher.ports import EventRow
 
 _guard = msgspec.json.Decoder(Guard)
 PLAIN = Origin()
-
-
-def columns(records: Sequence[Sequence[object]]) -> list[list[object]]:
-    """Records turned on their side, for unnest."""
-    return [list(column) for column in zip(*records, strict=True)]
 
 
 def event_columns(events: Sequence[EventRow]) -> list[list[object]]:

@@ -9,7 +9,7 @@ from outlast.contracts.domain_events import TIMER_SCHEDULER
 from outlast.db import fence
 from outlast.db.fence import Move
 from outlast.db.pool import classified, transaction
-from outlast.db.queries import load_queries
+from outlast.db.queries import columns, load_queries
 from outlast_trigger_matcher import records
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import Dispatch, SlotKey, WindowKey
@@ -107,8 +107,8 @@ class PostgresMatcherStore:
         asking = [row for row in rows if row.may_take_slot]
         runbooks = sorted({row.runbook for row in asking})
         if runbooks:
-            await connection.execute(self._queries["add_guarded"], *records.columns(runbooks))
-            await connection.execute(self._queries["lock_guarded"], *records.columns(runbooks))
+            await connection.execute(self._queries["add_guarded"], *columns(runbooks))
+            await connection.execute(self._queries["lock_guarded"], *columns(runbooks))
         held = await self._held(connection, asking)
         entries = await self._entries(connection, asking)
         board = Board(rows, held, entries, plan.now)
@@ -126,7 +126,7 @@ class PostgresMatcherStore:
         keys = sorted({row.slot_key for row in asking if row.slot_key is not None})
         if not keys:
             return {}
-        rows = await connection.fetch(self._queries["held_slots"], *records.columns(keys))
+        rows = await connection.fetch(self._queries["held_slots"], *columns(keys))
         return {(row["company_id"], row["runbook_id"], row["key"]): row["held"] for row in rows}
 
     async def _entries(
@@ -141,7 +141,7 @@ class PostgresMatcherStore:
         entries: dict[WindowKey, list[datetime]] = {key: [] for key in limits}
         if limits:
             asked = [(*key, limit) for key, limit in limits.items()]
-            for row in await connection.fetch(self._queries["window_entries"], *records.columns(asked)):
+            for row in await connection.fetch(self._queries["window_entries"], *columns(asked)):
                 entries[row["company_id"], row["runbook_id"], row["key"]].append(row["at"])
         return entries
 
@@ -162,9 +162,7 @@ class PostgresMatcherStore:
     async def unended(self, rules: Collection[RuleKey]) -> Collection[RuleKey]:
         """Those of these schedules' rules that have a run, or one that is still to be, which has not ended."""
         async with classified():
-            rows = await self._pool.fetch(
-                self._queries["unended"], TIMER_SCHEDULER, *records.columns(list(rules))
-            )
+            rows = await self._pool.fetch(self._queries["unended"], TIMER_SCHEDULER, *columns(list(rules)))
         return [(row["company_id"], row["runbook_id"], row["subject"]) for row in rows]
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:

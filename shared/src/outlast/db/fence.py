@@ -104,23 +104,31 @@ on conflict (loop, topic, partition) do update set
 returning topic, partition, epoch, next_offset, pending, rederive_after, acquisitions
 """
 
-_MOVE = """
+_MOVED = """
 with wanted as (
     select * from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
         as w(topic, partition, epoch, expected_offset, next_offset, pending)
-), held as (
+), held as materialized (
     select p.topic, p.partition, w.next_offset, w.pending
     from partitions p join wanted w using (topic, partition)
     where p.loop = $1 and p.epoch = w.epoch and p.next_offset = w.expected_offset
     order by p.topic, p.partition for update of p
-)
-update partitions p
-set next_offset = held.next_offset, attempts = 0,
-    pending = case when held.pending is null then p.pending
-                   when held.pending = '' then '{}' else string_to_array(held.pending, ' ') end
-from held where p.loop = $1 and p.topic = held.topic and p.partition = held.partition
-returning p.partition
-"""
+), fence as materialized (
+    select 1 where (select count(*) from held) = cardinality($2::text[])
+), moved as (
+    update partitions p
+    set next_offset = held.next_offset, attempts = 0,
+        pending = case when held.pending is null then p.pending
+                       when held.pending = '' then '{}' else string_to_array(held.pending, ' ') end
+    from held where exists (select from fence)
+        and p.loop = $1 and p.topic = held.topic and p.partition = held.partition
+    returning 1
+)"""
+"""Either every offset is moved or none is, and then `fence` is empty."""
+
+_MOVE = f"{_MOVED} select count(*) from moved"
+PARAMETERS = 7
+"""Those that a statement of `fenced` begins with (`parameters`); its own come after them."""
 
 
 async def acquire(connection: asyncpg.Connection, loop: str, claims: Sequence[Claim]) -> list[Owned]:
@@ -147,8 +155,21 @@ async def acquire(connection: asyncpg.Connection, loop: str, claims: Sequence[Cl
 
 async def move(connection: asyncpg.Connection, loop: str, moves: Sequence[Move]) -> None:
     """Move offsets; the first statement of the transaction. Fenced unless every row is as expected."""
-    rows = await connection.fetch(
-        _MOVE,
+    check(loop, moves, await connection.fetchval(_MOVE, *parameters(loop, moves)))
+
+
+def fenced(parts: str) -> str:
+    """The statement that moves offsets and does these parts, or nothing: one round trip, and its own transaction.
+
+    For commits of a few rows, whose round trips cost more than their work. The parts are the further items of its
+    `with`, and take effect `where exists (select from fence)`. It returns what `check` wants.
+    """
+    return f"{_MOVED}, {parts} select count(*) from moved"
+
+
+def parameters(loop: str, moves: Sequence[Move]) -> tuple[object, ...]:
+    """What a fenced statement begins with."""
+    return (
         loop,
         [m.at.topic for m in moves],
         [m.at.partition for m in moves],
@@ -157,10 +178,12 @@ async def move(connection: asyncpg.Connection, loop: str, moves: Sequence[Move])
         [m.next_offset for m in moves],
         [None if m.pending is None else " ".join(m.pending) for m in moves],
     )
-    if len(rows) != len(moves):
-        raise Fenced(
-            f"expected to own {len(moves)} partitions of {loop}, own {len(rows)} at the expected offsets"
-        )
+
+
+def check(loop: str, moves: Sequence[Move], moved: int | None) -> None:
+    """Fenced unless every offset was moved."""
+    if moved != len(moves):
+        raise Fenced(f"expected to own {len(moves)} partitions of {loop} at the expected offsets")
 
 
 class PostgresFence:

@@ -6,7 +6,7 @@ select …;
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
@@ -24,3 +24,8 @@ def load_queries(package: str, file: str = "queries.sql") -> Mapping[str, str]:
             raise ValueError(f"{package}/{file}: {name} has no sentence")
         queries[name] = body.strip().rstrip(";")
     return queries
+
+
+def columns(rows: Iterable[Sequence[object]], width: int = 0) -> list[list[object]]:
+    """Rows as the arrays that `unnest` takes; of no rows, so many empty ones."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
