@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.load import PRODUCER, Figures, Storm, System, client
+from tests.bench.load import PRODUCER, Figures, Storm, System, client, runbook
 from tests.bench.receiver import Receiver
 from tests.bench.system import bring_up, import_findings, ok, prepare, take_down
 
@@ -67,6 +67,6 @@ def _judge(name: str, ours: list[Figures], durable: list[Figures], target: float
 def _switch(system: System, url: str, engine: str) -> None:
     """The matching runbook runs there from now on."""
     with client(system, system.control_plane) as api:
-        document = ok(api.get("/runbooks/bench-0")).json()["definition"]
-        ok(api.put("/runbooks/bench-0", json={**document, "engine": engine, "active": True}))
+        document = {**runbook("bench-0", "bench-", url), "engine": engine, "active": True}
+        ok(api.put("/runbooks/bench-0", json=document))
     time.sleep(1.5)
