@@ -5,6 +5,7 @@ from outlast.contracts.messages import Breaker
 from outlast.errors import ContractError
 from outlast.messaging.ports import Received
 from outlast.runtime.logging import get_logger
+from outlast_trigger_matcher import metrics
 from outlast_trigger_matcher.core.board import Standing
 from outlast_trigger_matcher.definitions import Runbooks
 
@@ -19,6 +20,7 @@ class Breakers:
     def __init__(self, runbooks: Runbooks) -> None:
         self._runbooks = runbooks
         self._by_runbook: dict[tuple[str, str], Breaker] = {}
+        self._open: set[tuple[str, str]] = set()
 
     def apply(self, received: Received) -> None:
         """Take in one record of `breakers`."""
@@ -31,12 +33,18 @@ class Breakers:
             return
         key = (message.company_id, message.runbook_id)
         present = self._by_runbook.get(key)
-        if present is None or present.revision <= message.revision:
-            self._by_runbook[key] = message
+        if present is not None and present.revision > message.revision:
+            return
+        self._by_runbook[key] = message
+        if message.is_open:
+            self._open.add(key)
+        else:
+            self._open.discard(key)
+        metrics.BREAKERS_OPEN.set(len(self._open))
 
     def open(self) -> list[tuple[str, str]]:
         """The runbooks (company, id) whose breaker is open."""
-        return [key for key, breaker in self._by_runbook.items() if breaker.is_open]
+        return list(self._open)
 
     def standing(self, company_id: str, runbook_id: str) -> Standing:
         """Whether the runbook may fire, as it is now."""

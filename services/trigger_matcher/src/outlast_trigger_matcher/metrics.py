@@ -39,6 +39,7 @@ LOOKUP_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10),
 )
 RUNBOOKS = Gauge("outlast_runbooks_known", "Runbook definitions known to the matcher")
+BREAKERS_OPEN = Gauge("outlast_breakers_open", "Runbooks that the matcher holds back: their breaker is open")
 STARTS_REPEATED = Counter(
     "outlast_starts_repeated", "Starts sent again because the engine did not know the run"
 )
