@@ -3,17 +3,23 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration.matcher_world import Make, Said, matchers
+from tests.integration.matcher_world import EVENTS, Make, Said, matchers
 
 from outlast import ids
 from outlast.contracts import topics
-from outlast.contracts.messages import Probe, Queued, Start, Unknown
+from outlast.contracts.control import CancelExecution
+from outlast.contracts.messages import Probe, Queued, Start, Unknown, Withheld
+from outlast.contracts.topics import TopicPartition
 
 
 @pytest.fixture(params=["memory", "postgres"])
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     async with matchers(request.param, lambda: request.getfixturevalue("postgres")) as made:
         yield made
+
+
+def lane_of(start: Start) -> TopicPartition:
+    return TopicPartition(topics.LIFECYCLE, start.lane)
 
 
 def start_of(said: Said, topic: str) -> Start:
@@ -95,6 +101,57 @@ async def test_a_shadowed_run_that_somebody_does_not_know_is_started_again_in_bo
         topics.INLINE,
         topics.ENGINE_INBOX,
     ]
+
+
+async def test_the_double_of_a_run_that_is_recorded_already_is_begun_by_the_next_owner_too(
+    make: Make,
+) -> None:
+    matcher = await make(mode="shadow")
+    matcher.define()
+    start = start_of(await matcher.events("e1"), topics.INLINE)
+    await matcher.records(start.execution_id)
+    born = Said(await matcher.intake_work.derive(EVENTS, [start.execution_id]))
+    assert born.topics == [topics.ENGINE_INBOX], "the one before may have died before it said so"
+    assert start_of(born, topics.ENGINE_INBOX) == start
+    followed = Said(await matcher.lanes_work.derive(lane_of(start), [start.execution_id]))
+    assert [probe.execution_id for probe in followed.of(Probe)] == [start.execution_id]
+    assert followed.topics == [topics.ENGINE_INBOX]
+    unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
+    again = await matcher.hears(topics.LIFECYCLE, unknown, start.lane)
+    assert (again.topics, start_of(again, topics.ENGINE_INBOX)) == ([topics.ENGINE_INBOX], start)
+
+
+@pytest.mark.parametrize("mode", ["workflow", "inline"])
+async def test_a_recorded_run_without_a_double_has_nothing_more_to_say(make: Make, mode: str) -> None:
+    matcher = await make(mode=mode)
+    matcher.define()
+    (start,) = (await matcher.events("e1")).of(Start)
+    await matcher.records(start.execution_id)
+    assert await matcher.intake_work.derive(EVENTS, [start.execution_id]) == []
+    assert await matcher.lanes_work.derive(lane_of(start), [start.execution_id]) == []
+
+
+async def test_a_shadowed_firing_that_was_ended_before_it_ran_never_gets_a_double(make: Make) -> None:
+    matcher = await make(mode="shadow")
+    matcher.define("rb", guardrails={"concurrency_limit": 1})
+    matcher.define("tripped")
+    matcher.trip("tripped")
+    said = await matcher.events("e1")
+    (ask,), (suppressed,) = said.asks, said.of(Withheld)
+    row = await matcher.row(ask.id)
+    order = CancelExecution(
+        command_id="c1", company_id="acme", execution_id=ask.id, by="eve", at=matcher.clock.now(),
+        lane=row.start.lane, reason="not now",
+    )  # fmt: skip
+    assert len((await matcher.hears(topics.CONTROL_COMMANDS, order, row.start.lane)).of(Withheld)) == 1
+    runs = [ask.id, suppressed.execution_id]
+    await matcher.records(*runs)
+    assert [status for status, _ in await matcher.status(*runs)] == ["cancelled", "suppressed"]
+    assert await matcher.intake_work.derive(EVENTS, runs) == []
+    words = Said(await matcher.lanes_work.derive(lane_of(row.start), runs))
+    assert topics.ENGINE_INBOX not in words.topics
+    unknown = Unknown(execution_id=ask.id, company_id="acme", runbook_id="rb", lane=row.start.lane)
+    assert await matcher.hears(topics.LIFECYCLE, unknown, row.start.lane) == []
 
 
 async def test_an_event_that_comes_twice_is_said_once(make: Make) -> None:

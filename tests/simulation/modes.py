@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import msgspec
 
 from outlast.contracts.messages import Finished, StepSummary
-from outlast.history.events import WorkflowStarted
 from outlast.testing.invariants import RunView, Violation, check_double, check_history, check_record
 from outlast_action_executor.local import Recorded as Claimed
 from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch
@@ -120,8 +119,6 @@ def _double(system: System, execution: str, row: Dispatch) -> Iterator[Violation
     if execution in system.ordered:
         yield Violation("shadow", f"the double {execution} ordered an action")
     history = system.histories.histories.get(execution, [])
-    if not any(isinstance(each.event, WorkflowStarted) for each in history):
-        return  # a start that was lost with its sender is not sent again once the inline run is recorded
     faults = (
         list(check_double(execution, history)) if history else [Violation("stuck", f"no double {execution}")]
     )

@@ -19,7 +19,7 @@ class Scenario:
     def __init__(self, parts: Parts | None = None, setting: Setting = PLAIN) -> None:
         plain = replace(parts or Parts(), setting=lambda _seed: setting)
         self.system = System(1, CALM, plain)
-        self._lost = b""
+        self._lost, self._lost_on = b"", ""
         self.system.faults.copies = lambda message: 0 if self._is_lost(message) else 1
         self.system.faults.is_early = lambda _message: False
 
@@ -28,16 +28,17 @@ class Scenario:
         with small_limits():
             self.system.world.run(steps)
 
-    def lose(self, kind: str) -> None:
-        """From now on every message of this type is lost on its way; its sender is told so."""
-        self._lost = f'"type":"{kind}"'.encode()
+    def lose(self, kind: str, topic: str = "") -> None:
+        """From now on every message of this type (to this topic) is lost on its way; its sender is told so."""
+        self._lost, self._lost_on = f'"type":"{kind}"'.encode(), topic
 
     def lose_nothing(self) -> None:
         """What is sent arrives again."""
         self._lost = b""
 
     def _is_lost(self, message: Outgoing) -> bool:
-        return bool(self._lost) and self._lost in (message.value or b"")
+        is_there = self._lost_on in ("", message.topic)
+        return bool(self._lost) and is_there and self._lost in (message.value or b"")
 
     def stop(self, service: str) -> None:
         """Its processes stand still until everybody works to the end."""

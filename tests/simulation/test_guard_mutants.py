@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from outlast.contracts import topics
 from outlast.contracts.guarding import Ask, Release, Window
 from outlast.contracts.messages import Finished
 from outlast.execution import outstanding
@@ -182,6 +183,34 @@ def test_doubles_not_kept_from_ordering_an_engine_orders_what_an_inline_run_does
 
     monkeypatch.setattr(outstanding, "_of_double", like_any_other)
     assert_caught(Parts(), "shadow", setting=SHADOW)
+
+
+def starts_of_doubles_lost_until_matchers_are_killed() -> set[str]:
+    """Inline runs are over and recorded before the starts of their doubles are delivered; then their senders die."""
+    scenario = Scenario(setting=SHADOW)
+    scenario.lose("start.v1", topics.ENGINE_INBOX)
+    scenario.system.send_events(40)
+    scenario.run(1200)
+    rows = scenario.system.dispatch.dispatches.values()
+    assert any(row.status == "settled" for row in rows), "their records are safe"
+    scenario.kill("trigger_matcher")
+    return scenario.broken_rules()
+
+
+def test_starts_of_doubles_not_said_after_the_record_a_run_is_never_compared(monkeypatch: pytest.MonkeyPatch):
+    assert not starts_of_doubles_lost_until_matchers_are_killed()
+    monkeypatch.setattr(Dispatch, "left_double", property(lambda _row: False))
+    assert "stuck" in starts_of_doubles_lost_until_matchers_are_killed()
+
+
+def test_doubles_begun_for_all_that_is_closed_firings_that_never_ran_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def closed(row: Dispatch) -> bool:
+        return row.start.mode == "shadow" and row.closed_at is not None
+
+    monkeypatch.setattr(Dispatch, "left_double", property(closed))
+    assert_caught(Parts(), "withheld", setting=SHADOW)
 
 
 # ---- breakers ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.inbound import DomainEvent
 from outlast_trigger_matcher.lookup import Found, Lookup, Wanted
-from outlast_trigger_matcher.outbound import first_words
+from outlast_trigger_matcher.outbound import first_words, words_of_births
 from outlast_trigger_matcher.ports import EventRow, Intake, IntakeStore, RuleKey, event_key
 
 
@@ -89,8 +89,7 @@ class IntakeWork:
 
     async def derive(self, at: TopicPartition, pending: Sequence[str]) -> list[Outgoing]:
         """What these executions have to say, as their rows have them."""
-        rows = [row for row in await self._store.rows(pending) if row.closed_at is None]
-        return first_words(rows)
+        return words_of_births(await self._store.rows(pending))
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
         """Nothing: the walk over unclosed dispatches belongs to the lanes."""

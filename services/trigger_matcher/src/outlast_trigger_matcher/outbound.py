@@ -33,11 +33,18 @@ def first_words(rows: Iterable[Dispatch]) -> list[Outgoing]:
     return out
 
 
+def words_of_births(rows: Iterable[Dispatch]) -> list[Outgoing]:
+    """What new rows say that may not have been heard, also of a run whose record was faster than its double's start."""
+    known = list(rows)
+    begun = [start_message(row.start) for row in known if row.left_double]
+    return [*first_words(row for row in known if row.closed_at is None), *begun]
+
+
 def words_again(rows: Iterable[Dispatch]) -> list[Outgoing]:
     """What rows say when they may not have been heard: durable runs are asked about, inline runs sent again.
 
-    Whoever holds a slot asks for it too: a gate that forgot everything knows it again. That a slot was given back is
-    all that a recorded run has to say: its record may have come before that was delivered.
+    Whoever holds a slot asks for it too: a gate that forgot everything knows it again. A recorded run has two things
+    to say, since its record may have come before they were delivered: that its slot was given back, and its double.
     """
     every = list(rows)
     known = [row for row in every if row.closed_at is None]
@@ -46,6 +53,7 @@ def words_again(rows: Iterable[Dispatch]) -> list[Outgoing]:
     return [
         *gate_requests(asking, leaving),
         *(each for row in known for each in _of_status(row, is_first=False)),
+        *(probe_message(row.start) for row in every if row.left_double),
     ]
 
 
@@ -75,6 +83,8 @@ def start_message(start: Start) -> Outgoing:
 
 def starts_again(row: Dispatch) -> list[Outgoing]:
     """Somebody lacks what the row has to say: its start to whom it is sent, and what was ordered since; or its end."""
+    if row.left_double:
+        return [start_message(row.start)]
     return list(_of_status(row, is_first=True))
 
 

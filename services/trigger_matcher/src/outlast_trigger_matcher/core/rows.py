@@ -83,6 +83,14 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
         return self.slot_taken_at is not None and self.slot_freed_at is None
 
     @property
+    def left_double(self) -> bool:
+        """Whether it ran and is recorded, and its durable double may not have begun: the record says nothing of it.
+
+        What was never sent keeps the status that it ended with.
+        """
+        return self.start.mode == "shadow" and self.status == "settled"
+
+    @property
     def may_take_slot(self) -> bool:
         """Whether it is to get one, or may ask for one again: what its key has given out must be known then."""
         has_yet_to_run = self.status in ("requested", "queued")
