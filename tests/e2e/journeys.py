@@ -100,10 +100,18 @@ class System:
 
     def runbooks_known(self) -> float:
         """How many runbooks the matcher knows; an event that comes before its runbook fires nothing."""
+        return self.matcher_metric("outlast_runbooks_known")
+
+    def breakers_open(self) -> float:
+        """How many runbooks the matcher holds back because their breaker is open."""
+        return self.matcher_metric("outlast_breakers_open")
+
+    def matcher_metric(self, name: str) -> float:
+        """One of the matcher's numbers."""
         metrics = self.running.processes["trigger_matcher"].links["metrics"]
         text = httpx.get(metrics, trust_env=False, timeout=10).text
-        found = re.search(r"^outlast_runbooks_known ([\d.e+]+)$", text, re.MULTILINE)
-        assert found, "expected the matcher's metric of known runbooks"
+        found = re.search(rf"^{name} ([\d.e+]+)$", text, re.MULTILINE)
+        assert found, f"expected the matcher's metric {name}"
         return float(found[1])
 
     def runs(self, runbook: str, profile: str = "acme") -> list[dict[str, Any]]:
@@ -161,11 +169,16 @@ def event(event_id: str, **changes: object) -> dict[str, Any]:
 
 @dataclass
 class BusyServer:
-    """An outside that answers the first calls of each path with 503 and `Retry-After: 1`, then with 200."""
+    """An outside that answers the first calls of each path with 503 and `Retry-After: 1`, then with 200.
+
+    What stands in `answers` is answered always and at once.
+    """
 
     refusals: int = 2
     calls: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Path and idempotency key of every call."""
+    answers: dict[str, int] = field(default_factory=dict[str, int])
+    """Path: status."""
     address: str = ""
 
     def start(self) -> None:
@@ -176,8 +189,9 @@ class BusyServer:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", "0")))
                 busy.calls.append((self.path, self.headers.get("idempotency-key", "")))
-                is_busy = sum(path == self.path for path, _ in busy.calls) <= busy.refusals
-                self.send_response(503 if is_busy else 200)
+                agreed = busy.answers.get(self.path)
+                is_busy = agreed is None and sum(path == self.path for path, _ in busy.calls) <= busy.refusals
+                self.send_response(503 if is_busy else agreed or 200)
                 if is_busy:
                     self.send_header("retry-after", "1")
                 self.send_header("content-length", "2")
