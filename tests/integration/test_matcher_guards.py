@@ -432,6 +432,39 @@ async def test_two_who_decide_about_one_runbook_at_the_same_moment_give_its_slot
         matcher.define(name, guardrails=SLOT, is_active=False)
 
 
+async def test_while_the_gate_is_silent_a_firing_shows_as_queued_and_then_goes_its_way(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails={**SLOT, "on_conflict": "queue"})
+    one, two, three = await asked(matcher, "e1", "e2", "e3")
+    born = await matcher.row(one)
+    said = Said()
+    for _ in range(6):
+        said += await matcher.ticks(2)
+    words = said.of(Queued)
+    assert sorted(word.execution_id for word in words) == sorted([one, two, three]), "each once"
+    assert {(word.reason, word.rank) for word in words} == {("gate_silent", 0)}
+    assert all(word.payload for word in words)
+    assert all(word.seq > born.version for word in words)
+    assert await matcher.status(one) == [("requested", "gate_silent")]
+    assert len([ask for ask in said.asks if ask.id == one]) == 6, "it is asked on"
+    assert [word.reason for word in (await matcher.says_again()).of(Queued)] == ["gate_silent"] * 3
+    assert started(await matcher.advise("admitted", one)) == [one]
+    (queued,) = (await matcher.advise("queued", two)).of(Queued)
+    assert (queued.reason, queued.seq > max(word.seq for word in words)) == ("slot_taken", True)
+    assert withheld(await matcher.advise("skipped", three)) == [("skipped", "throttled")]
+    assert await matcher.status(one, two) == [("sent", ""), ("queued", "slot_taken")]
+
+
+async def test_a_gate_that_takes_a_moment_is_not_said_to_be_silent(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails=SLOT)
+    (one,) = await asked(matcher, "e1")
+    said = await matcher.ticks(2.5)
+    assert [ask.id for ask in said.asks] == [one]
+    assert said.of(Queued) == []
+    assert await matcher.status(one) == [("requested", "")]
+
+
 async def test_a_gate_decision_about_nobody_is_no_trouble(make: Make) -> None:
     matcher = await make()
     matcher.define(guardrails=SLOT)

@@ -218,6 +218,7 @@ def test_runs_are_listed_by_why_they_were_held_back_and_the_table_says_it(
     [
         ({"status": "queued", "reason": "slot_taken"}, ("others hold every slot", f"run cancel {ID}")),
         ({"status": "queued", "reason": "engine_down"}, ("the engine is away",)),
+        ({"status": "queued", "reason": "gate_silent"}, ("the gate has not said yet", f"run cancel {ID}")),
         ({"status": "queued"}, ("asked whether it may start",)),
         ({"status": "waiting", "reason": "slot_taken"}, ("its wait is over",)),
         (

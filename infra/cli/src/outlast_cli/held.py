@@ -10,6 +10,7 @@ QUEUED = {
     "slot_taken": "others hold every slot of its concurrency key; it starts when one of them ends",
     "company_limit": "the company has as many runs going on as it may; it starts in its turn",
     "engine_down": "the engine is away, and the runbook requires durable runs; it starts when the engine is back",
+    "gate_silent": "the gate has not said yet whether it may start; it is asked again until it does",
 }
 SKIPPED = {
     "": "every action of it was skipped",

@@ -105,7 +105,7 @@ def _of_status(row: Dispatch, *, is_first: bool) -> Iterator[Outgoing]:
     if row.status == "sent":
         yield from _sent(row.start, is_first=is_first)
         yield from _orders(row)
-    elif row.status in WAITS:
+    elif row.status in WAITS or (row.status == "requested" and row.reason):  # the gate is silent
         yield _lifecycle(row.start, _queued(row))
     elif row.status in WITHHELD:
         yield _lifecycle(row.start, _withheld(row))

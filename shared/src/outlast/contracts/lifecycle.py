@@ -104,7 +104,7 @@ class Queued(RunMessage, frozen=True, kw_only=True, tag="queued.v1"):
     """A firing that is accepted and may not start yet."""
 
     reason: str
-    """slot_taken | company_limit | engine_down"""
+    """slot_taken | company_limit | engine_down | gate_silent"""
     payload: Raw | UnsetType = UNSET
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN

@@ -14,8 +14,8 @@ from outlast_cli.waits import in_short
 
 STATUSES = ("queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled")
 REASONS = (
-    "slot_taken", "company_limit", "engine_down", "throttled", "queue_full", "queue_age", "breaker_open", "loop",
-    "inactive", "overlap", "guard_key_failed", "cancelled",
+    "slot_taken", "company_limit", "engine_down", "gate_silent", "throttled", "queue_full", "queue_age", "breaker_open",
+    "loop", "inactive", "overlap", "guard_key_failed", "cancelled",
 )  # fmt: skip
 MODES = ("inline", "workflow", "shadow")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

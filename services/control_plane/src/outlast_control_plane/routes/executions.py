@@ -36,8 +36,8 @@ _compared = msgspec.json.Decoder(Compared)
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 RunId = Annotated[str, Path(alias="id", max_length=200)]
 Reason = Literal[
-    "slot_taken", "company_limit", "engine_down", "throttled", "queue_full", "queue_age", "breaker_open", "loop",
-    "inactive", "overlap", "guard_key_failed", "cancelled",
+    "slot_taken", "company_limit", "engine_down", "gate_silent", "throttled", "queue_full", "queue_age", "breaker_open",
+    "loop", "inactive", "overlap", "guard_key_failed", "cancelled",
 ]  # fmt: skip
 Status = Literal["queued", "running", "waiting", "success", "failed", "partial", "skipped", "cancelled"]
 

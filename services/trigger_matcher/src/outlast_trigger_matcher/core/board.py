@@ -18,6 +18,8 @@ from outlast_trigger_matcher.core.rows import UNSENT, Admission, Dispatch, SlotK
 
 OVER = 2**62
 """After the end of a run nothing that it said before moves its slot."""
+SILENCE = timedelta(seconds=4)
+"""A first question to the gate without an answer for so long shows on the firing's record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Board:
         self.now = now
         self.changed: dict[str, None] = {}
         self.moved: dict[str, None] = {}
-        """Those of the changed that came to another status."""
+        """Those of the changed that came to another status, or have something else to say of it."""
         self.admissions: list[Admission] = []
         self.released: dict[str, None] = {}
         """Those whom the gate must not keep a place for, whether it knew or not."""
@@ -221,13 +223,15 @@ class Board:
         return True
 
     def ask_again(self, execution_id: str) -> None:
-        """There was no answer: it is asked once more, under the same id."""
+        """There was no answer: it is asked once more, under the same id. After a long silence it is said to wait."""
         row = self.rows.get(execution_id)
-        if (
-            row is not None
-            and row.guard is not None
-            and (row.status in ("requested", "queued") or row.resuming_seq)
-        ):
+        if row is None or row.guard is None:
+            return
+        is_new = row.status == "requested" and not row.reason
+        if is_new and self.now - row.changed_at >= SILENCE:
+            self.moved[row.id] = None
+            self._put(row, asked_at=self.now, reason="gate_silent")
+        elif row.status in ("requested", "queued") or row.resuming_seq:
             self._put(row, asked_at=self.now)
 
     def proceed(self, execution_id: str, standing: Callable[[str, str], Standing]) -> None:
