@@ -11,6 +11,7 @@ from outlast.db.fence import Move
 from outlast.db.local import LocalFence
 from outlast.errors import TransientError
 from outlast_trigger_matcher.core.board import Board
+from outlast_trigger_matcher.core.crowds import Crowds, GivenOut, SlotUse
 from outlast_trigger_matcher.core.rows import UNSENT, WITHHELD, Admission, Dispatch, SlotKey, WindowKey
 from outlast_trigger_matcher.ports import (
     Answer,
@@ -166,6 +167,19 @@ class MemoryMatcherStore:
             if row.start.event.source == TIMER_SCHEDULER and row.settled_at is None and row.closed_at is None
         }
         return [rule for rule in rules if rule in unended]
+
+    async def given_out(self, crowds: Crowds) -> GivenOut:
+        """What these windows and slots have given out now."""
+        entries: dict[WindowKey, list[datetime]] = {key: [] for key in crowds.windows}
+        for key, at, _ in sorted(self.admissions):
+            if key in entries:
+                entries[key].append(at)
+        slots = {key: SlotUse() for key in crowds.slots}
+        for row in self.dispatches.values():
+            if row.slot_key is not None and row.slot_key in slots:
+                held, queued = slots[row.slot_key]
+                slots[row.slot_key] = SlotUse(held + row.has_slot, queued + (row.status == "queued"))
+        return GivenOut({key: times[-crowds.windows[key] :] for key, times in entries.items()}, slots)
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""

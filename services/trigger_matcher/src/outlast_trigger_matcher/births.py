@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 from msgspec import Raw
@@ -22,7 +22,8 @@ from outlast.runbooks.guardrails import Guardrails, Throttle, rendered_key
 from outlast.runbooks.templates import TemplateFailed, TemplateValue
 from outlast_trigger_matcher.breakers import Breakers
 from outlast_trigger_matcher.core.board import Standing, sent_start
-from outlast_trigger_matcher.core.rows import Dispatch, Guard
+from outlast_trigger_matcher.core.crowds import NOTHING_KNOWN, GivenOut, refusal
+from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch, Guard
 from outlast_trigger_matcher.definitions import Known
 from outlast_trigger_matcher.engines import Engines
 
@@ -60,6 +61,15 @@ class Firing(msgspec.Struct, frozen=True):
     """Of a schedule whose last run has not ended, and that does not fire then."""
 
 
+class Draft(NamedTuple):
+    """A firing's row before anything is asked or taken for it; withheld already where it may not fire at all."""
+
+    row: Dispatch
+    stands: Standing
+    must_wait: bool = False
+    """For an engine."""
+
+
 class Births:
     """Makes the first row of each firing."""
 
@@ -73,6 +83,10 @@ class Births:
 
     def row(self, firing: Firing, known: Known, now: datetime) -> Dispatch:
         """The row of this firing of this runbook."""
+        return self.begin(self.draft(firing, known, now), NOTHING_KNOWN)
+
+    def draft(self, firing: Firing, known: Known, now: datetime) -> Draft:
+        """As far as it follows from the event, the runbook, and whether that may fire."""
         rules, start = known.rules, self._start(firing, known)
         is_away = self.engines.is_degraded(now)
         must_wait = False
@@ -89,19 +103,31 @@ class Births:
         row = Dispatch(start=start, status="sent", received_at=firing.received_at, changed_at=now)
         stands = self.breakers.standing(firing.company_id, start.runbook.id)
         if loop := _loop(start, guards, firing.causes):
-            return _ended(row, "skipped", "loop", loop)
+            return Draft(_ended(row, "skipped", "loop", loop), stands)
         if stands.objection:
-            return _ended(row, "suppressed", stands.objection, "")
+            return Draft(_ended(row, "suppressed", stands.objection, ""), stands)
         if firing.overlaps:
-            return _ended(row, "skipped", "overlap", "the last run of this schedule has not ended")
+            detail = "the last run of this schedule has not ended"
+            return Draft(_ended(row, "skipped", "overlap", detail), stands)
         if guards.asks:
             try:
                 row = replace(row, guard=_guard(guards, firing.context, firing.event))
             except TemplateFailed as fault:
-                return _ended(row, "skipped", "guard_key_failed", f"{fault.path}: {fault.message}")
+                detail = f"{fault.path}: {fault.message}"
+                return Draft(_ended(row, "skipped", "guard_key_failed", detail), stands)
+        return Draft(row, stands, must_wait)
+
+    def begin(self, draft: Draft, given: GivenOut) -> Dispatch:
+        """The row as it is stored: held, deferred, asking or on its way, or refused what has been given out."""
+        row, stands, must_wait = draft
+        if row.status in WITHHELD:
+            return row
+        refused = None if row.guard is None else refusal(row, row.guard, given)
+        if refused is not None:  # it asks for nothing, so the gate has nothing to forget
+            return _ended(replace(row, guard=None), "skipped", *refused)
         if must_wait:
             return replace(row, status="held", reason="engine_down")
-        return self._begun(row, stands, now)
+        return self._begun(row, stands)
 
     def _start(self, firing: Firing, known: Known) -> Start:
         company_id, event, runbook = firing.company_id, firing.event, known.reference
@@ -124,11 +150,11 @@ class Births:
             origin=firing.origin,
         )
 
-    def _begun(self, row: Dispatch, stands: Standing, now: datetime) -> Dispatch:
+    def _begun(self, row: Dispatch, stands: Standing) -> Dispatch:
         if not self._take_flight(row.start.company_id):
             return replace(row, status="deferred", reason="company_limit")
         if row.guard is not None:
-            return replace(row, status="requested", asked_at=now)
+            return replace(row, status="requested", asked_at=row.changed_at)
         if stands.generation:
             return replace(row, start=sent_start(row, stands))
         return row

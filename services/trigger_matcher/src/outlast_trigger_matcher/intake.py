@@ -12,7 +12,8 @@ from outlast.errors import ContractError
 from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher import inbound, metrics
-from outlast_trigger_matcher.births import Births, Firing
+from outlast_trigger_matcher.births import Births, Draft, Firing
+from outlast_trigger_matcher.core.crowds import NOTHING_KNOWN, crowds_of
 from outlast_trigger_matcher.core.rows import WITHHELD
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.flights import Flights
@@ -154,6 +155,7 @@ class IntakeWork:
             event.key: rule for each in fired if (rule := self._fires_alone(event := each.event)) is not None
         }
         unended = set(await self._store.unended(sorted(set(alone.values())))) if alone else set[RuleKey]()
+        drafts: list[tuple[DomainEvent, Draft]] = []
         for each in fired:
             event, rule = each.event, alone.get(each.event.key)
             firing = Firing(
@@ -163,11 +165,17 @@ class IntakeWork:
                 overlaps=rule in unended,
             )  # fmt: skip
             for runbook_id in each.runbooks:
-                row = known.births.row(firing, known.runbooks.known(event.company_id, runbook_id), now)
-                intake.dispatches.append(row)
-                if rule is not None and row.status not in WITHHELD:
+                draft = known.births.draft(firing, known.runbooks.known(event.company_id, runbook_id), now)
+                drafts.append((event, draft))
+                if rule is not None and draft.row.status not in WITHHELD:
                     unended.add(rule)
-                turn.pending.setdefault(event.received.at, []).append(row.id)
+        crowds = crowds_of(draft.row for _, draft in drafts)
+        given = await self._store.given_out(crowds) if crowds else NOTHING_KNOWN
+        for event, draft in drafts:
+            # Whether a schedule's firing begins decides about the next one: those are told apart above.
+            row = known.births.begin(draft, given if event.scheduled is None else NOTHING_KNOWN)
+            intake.dispatches.append(row)
+            turn.pending.setdefault(event.received.at, []).append(row.id)
 
     def _fires_alone(self, event: DomainEvent) -> RuleKey | None:
         """The rule of a schedule that does not fire while its last run has not ended."""

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from outlast.contracts.messages import EventReference
 from outlast.db.fence import Move
 from outlast_trigger_matcher.core.board import Board
+from outlast_trigger_matcher.core.crowds import Crowds, GivenOut
 from outlast_trigger_matcher.core.rows import Dispatch
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -122,6 +123,10 @@ class IntakeStore(Protocol):
 
     async def unended(self, rules: Collection[RuleKey]) -> Collection[RuleKey]:
         """Those of these schedules' rules that have a run, or one that is still to be, which has not ended."""
+        ...
+
+    async def given_out(self, crowds: Crowds) -> GivenOut:
+        """What these windows and slots have given out: the latest entries of each window, slots as of one instant."""
         ...
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:

@@ -84,6 +84,19 @@ select k.company_id, k.runbook_id, k.key, (
         and d.slot_taken_at is not null and d.slot_freed_at is null) as held
 from unnest($1::text[], $2::text[], $3::text[]) as k(company_id, runbook_id, key);
 
+-- name: slot_use
+-- How many slots of these keys are held and, as far as it matters, how many firings wait for one: of one instant.
+select k.company_id, k.runbook_id, k.key, (
+    select count(*) from dispatches d
+    where d.company_id = k.company_id and d.runbook_id = k.runbook_id and d.concurrency_key = k.key
+        and d.slot_taken_at is not null and d.slot_freed_at is null) as held, (
+    select count(*) from (
+        select 1 from dispatches d
+        where d.status = 'queued' and d.lane = k.lane and d.company_id = k.company_id and d.runbook_id = k.runbook_id
+            and d.concurrency_key = k.key
+        limit k.places) waiting) as queued
+from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[]) as k(company_id, runbook_id, key, lane, places);
+
 -- name: window_entries
 -- The latest entries of these windows, as many as may be admitted.
 select w.company_id, w.runbook_id, w.key, a.at

@@ -12,6 +12,7 @@ from outlast.db.pool import classified, transaction
 from outlast.db.queries import columns, load_queries
 from outlast_trigger_matcher import records
 from outlast_trigger_matcher.core.board import Board
+from outlast_trigger_matcher.core.crowds import Crowds, GivenOut, SlotUse
 from outlast_trigger_matcher.core.rows import Dispatch, SlotKey, WindowKey
 from outlast_trigger_matcher.ports import EventKey, Intake, Outcome, Plan, RuleKey
 
@@ -138,12 +139,18 @@ class PostgresMatcherStore:
                 for window in row.guard.windows:
                     key = (*row.runbook, window.key)
                     limits[key] = max(limits.get(key, 0), window.limit)
+        return await self._entries_of(connection, limits)
+
+    async def _entries_of(
+        self, connection: asyncpg.Connection | asyncpg.Pool, limits: Mapping[WindowKey, int]
+    ) -> dict[WindowKey, list[datetime]]:
+        """The latest entries of these windows, as many as each limit, in order."""
         entries: dict[WindowKey, list[datetime]] = {key: [] for key in limits}
         if limits:
             asked = [(*key, limit) for key, limit in limits.items()]
             for row in await connection.fetch(self._queries["window_entries"], *columns(asked)):
                 entries[row["company_id"], row["runbook_id"], row["key"]].append(row["at"])
-        return entries
+        return {key: sorted(times) for key, times in entries.items()}
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -164,6 +171,17 @@ class PostgresMatcherStore:
         async with classified():
             rows = await self._pool.fetch(self._queries["unended"], TIMER_SCHEDULER, *columns(list(rules)))
         return [(row["company_id"], row["runbook_id"], row["subject"]) for row in rows]
+
+    async def given_out(self, crowds: Crowds) -> GivenOut:
+        """What these windows and slots have given out."""
+        async with classified():
+            entries = await self._entries_of(self._pool, crowds.windows)
+            if not crowds.slots:
+                return GivenOut(entries)
+            asked = [(*key, *more) for key, more in crowds.slots.items()]
+            rows = await self._pool.fetch(self._queries["slot_use"], *columns(asked))
+        slots = {(r["company_id"], r["runbook_id"], r["key"]): SlotUse(r["held"], r["queued"]) for r in rows}
+        return GivenOut(entries, slots)
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""
