@@ -6,6 +6,7 @@ a time, a bounded response, nothing decompressed.
 
 import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 import httptools
 
@@ -81,8 +82,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; bytes that nobody asked for end the connection."""

@@ -73,7 +73,11 @@ class ProcessSettings:
 Build = Callable[[Health, Stop], Awaitable[App]]
 
 
-def run(settings: ProcessSettings, build: Build) -> None:
+def run(
+    settings: ProcessSettings,
+    build: Build,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Run one service until it is told to stop. Returns after an orderly end; else exits with status 1, or with
     EX_TEMPFAIL where it could not start because what it needs is away."""
     faulthandler.enable()
@@ -81,7 +85,8 @@ def run(settings: ProcessSettings, build: Build) -> None:
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)  # batches make many objects that counting frees; cycles are few
     try:
-        is_orderly = asyncio.run(_run(settings, build))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            is_orderly = runner.run(_run(settings, build))
     except TransientError as away:
         log.error("not_started", error=str(away))
         sys.exit(os.EX_TEMPFAIL)
