@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from outlast.contracts.guarding import Verdict, Window
 from outlast.contracts.messages import Start
-from outlast_trigger_matcher.core.rows import UNSENT, Admission, Dispatch, SlotKey, WindowKey
+from outlast_trigger_matcher.core.crowds import full_window
+from outlast_trigger_matcher.core.rows import UNSENT, Admission, Dispatch, Guard, SlotKey, WindowKey
 
 OVER = 2**62
 """After the end of a run nothing that it said before moves its slot."""
@@ -77,11 +78,11 @@ class Board:
         if stands.objection:
             self.suppress(row.id, stands.objection)
         elif row.status == "requested":
-            self._first_word(row, verdict, stands)
+            self._first_word(row, row.guard, verdict, stands)
         elif verdict.verdict == "admitted" and self._is_free(row):
             self._send(row, stands)
 
-    def _first_word(self, row: Dispatch, verdict: Verdict, stands: Standing) -> None:
+    def _first_word(self, row: Dispatch, guard: Guard, verdict: Verdict, stands: Standing) -> None:
         if verdict.verdict == "skipped":
             self._end(row, "skipped", verdict.reason or "throttled", verdict.detail)
             return
@@ -92,7 +93,7 @@ class Board:
             self._end(row, "skipped", "throttled", detail)
             return
         is_free = verdict.verdict == "admitted" and self._is_free(row)
-        slot = None if row.guard is None else row.guard.slot
+        slot = guard.slot
         if not is_free and slot is not None and slot.on_conflict == "skip":
             self.released[row.id] = None
             self._end(row, "skipped", "slot_taken", f"at most {slot.limit} at a time")
@@ -101,19 +102,13 @@ class Board:
         if is_free or slot is None:
             self._send(row, stands)
             return
-        age = timedelta(seconds=row.guard.queue_age_seconds if row.guard else 0.0)
+        age = timedelta(seconds=guard.queue_age_seconds)
         expires_at = self.now + age if age else None
         self._move(row, status="queued", reason="slot_taken", asked_at=self.now, expires_at=expires_at)
 
     def _full_window(self, row: Dispatch) -> Window | None:
-        """The first window that has no room for this firing."""
         assert row.guard is not None
-        for window in row.guard.windows:
-            times = self.entries.get((*row.runbook, window.key), [])
-            after = row.received_at - timedelta(seconds=window.seconds)
-            if sum(1 for at in times if at > after) >= window.limit:
-                return window
-        return None
+        return full_window(row, row.guard, self.entries)
 
     def _enter(self, row: Dispatch) -> None:
         assert row.guard is not None
@@ -246,6 +241,12 @@ class Board:
             self._move(row, status="requested", reason="", asked_at=self.now)
         else:
             self._send(row, stands)
+
+    def defer(self, execution_id: str) -> None:
+        """What held it is over, and its company has no room: it waits its turn."""
+        row = self.rows.get(execution_id)
+        if row is not None and row.status == "held":
+            self._move(row, status="deferred", reason="company_limit")
 
     def answer(self, execution_id: str) -> None:
         """The order about this suppressed firing is carried out."""
