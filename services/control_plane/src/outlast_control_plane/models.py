@@ -60,7 +60,7 @@ class RunbookShown(BaseModel):
     breaker_tripped_at: datetime | None
     """When its breaker opened; null while it is closed."""
     failures: int
-    """Failed runs in a row, as its breaker counts them."""
+    """Failed runs in a row when its breaker opened; 0 while it is closed."""
     sha256: str
     created_at: datetime
     updated_at: datetime
