@@ -11,6 +11,7 @@ from outlast.contracts.control import RunSuppressed
 from outlast.contracts.messages import Start
 from outlast.db.queries import load_queries
 from outlast_trigger_matcher import reasking
+from outlast_trigger_matcher.ports import LanesStore
 from outlast_trigger_matcher.store import PostgresMatcherStore
 
 SLOT = {"concurrency_limit": 1}
@@ -106,7 +107,22 @@ async def test_leaked_slots_are_not_searched_among_all_that_is_held_or_over(real
     matcher = await real()
     matcher.define(guardrails=SLOT)
     await matcher.events("e1")
-    store = matcher.store
+    plan = await explained(matcher.store, "leaked", [0, 1, 2, 3], 500)
+    assert "dispatches_leaked" in plan
+
+
+async def test_what_is_held_for_the_engine_is_not_searched_among_all_that_runs(real: Make) -> None:
+    matcher = await real()
+    matcher.define(requires_durable=True)
+    matcher.engine_says("down")
+    matcher.clock.seconds = 31
+    await matcher.events("e1")
+    plan = await explained(matcher.store, "deferred", [0, 1, 2, 3], 100, 500, True)
+    assert "dispatches_held_by_company" in plan
+
+
+async def explained(store: LanesStore, query: str, *arguments: object) -> str:
+    """How it is asked where thousands of rows are sent and hold slots."""
     assert isinstance(store, PostgresMatcherStore)
     await store._pool.execute(
         f"""insert into dispatches (execution_id, company_id, source, event_id, runbook_id, runbook_name,
@@ -115,6 +131,5 @@ async def test_leaked_slots_are_not_searched_among_all_that_is_held_or_over(real
             g % 8, 'sent', now(), 'k' || g, now() from dispatches, generate_series(1, {HELD}) g"""
     )
     await store._pool.execute("analyze dispatches")
-    leaked = load_queries("outlast_trigger_matcher", "pressing.sql")["leaked"]
-    plan = await store._pool.fetch(f"explain {leaked}", [0, 1, 2, 3], 500)
-    assert any("dispatches_leaked" in row[0] for row in plan), plan
+    asked = load_queries("outlast_trigger_matcher", "pressing.sql")[query]
+    return "\n".join(row[0] for row in await store._pool.fetch(f"explain {asked}", *arguments))

@@ -403,6 +403,54 @@ async def test_room_is_given_to_each_company_in_turn(make: Make) -> None:
     assert [start.company_id for start in said.of(Start)] == ["acme", "zenith", "acme", "zenith"]
 
 
+async def test_what_was_held_for_the_engine_starts_within_the_companys_limit_when_it_is_back(
+    make: Make,
+) -> None:
+    matcher = await make(company_limit=2)
+    for company in ("acme", "zenith"):
+        matcher.define(company=company, requires_durable=True)
+    matcher.engine_says("down")
+    matcher.clock.seconds = 31
+    held: dict[str, list[str]] = {"acme": [], "zenith": []}
+    for number in range(4):
+        matcher.clock.seconds += 1
+        for company, runs in held.items():
+            said = await matcher.events(f"{company}{number}", company=company)
+            runs += [each.execution_id for each in said.of(Queued)]
+    assert started(await matcher.ticks(1)) == [], "the engine is away"
+    matcher.engine_says("up")
+    said = await matcher.ticks(1)
+    (one, two, three, four), theirs = held["acme"], held["zenith"]
+    assert started(said) == [one, theirs[0], two, theirs[1]], (
+        "one of each company in turn, who came first is first"
+    )
+    deferred = {each.execution_id: each.reason for each in said.of(Queued)}
+    assert deferred == dict.fromkeys([three, four, *theirs[2:]], "company_limit")
+    assert await matcher.status(one, three) == [("sent", ""), ("deferred", "company_limit")]
+    (late,) = (await matcher.events("late")).of(Queued)
+    await matcher.records(two)
+    assert started(await matcher.ticks(1)) == [three]
+    await matcher.records(one, three)
+    assert started(await matcher.ticks(1)) == [four, late.execution_id]
+
+
+async def test_what_was_deferred_before_the_engine_went_away_comes_before_what_was_held(make: Make) -> None:
+    matcher = await make(company_limit=1)
+    matcher.define(requires_durable=True)
+    first = await run(matcher, "e1")
+    (deferred,) = (await matcher.events("e2")).of(Queued)
+    matcher.engine_says("down")
+    matcher.clock.seconds = 31
+    (held,) = (await matcher.events("e3")).of(Queued)
+    assert (deferred.reason, held.reason) == ("company_limit", "engine_down")
+    matcher.engine_says("up")
+    assert started(await matcher.ticks(1)) == []
+    await matcher.records(first)
+    assert started(await matcher.ticks(1)) == [deferred.execution_id]
+    await matcher.records(deferred.execution_id)
+    assert started(await matcher.ticks(1)) == [held.execution_id]
+
+
 async def test_a_deferred_guarded_firing_asks_the_gate_when_there_is_room(make: Make) -> None:
     matcher = await make(company_limit=1)
     matcher.define("free")

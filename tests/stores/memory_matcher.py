@@ -260,10 +260,12 @@ class MemoryPressing:
         """Held for the engine."""
         return _page(self._rows(lanes, lambda r: r.status == "held"), most)
 
-    async def deferred(self, lanes: Collection[int], limit: int, most: int) -> Sequence[str]:
-        """Deferred by companies that have room now: in turn, each company's in order."""
+    async def deferred(
+        self, lanes: Collection[int], limit: int, most: int, *, with_held: bool
+    ) -> Sequence[str]:
+        """Deferred, or held, by companies that have room now: in turn, each company's in order."""
         turns: list[tuple[int, str, str]] = []
-        rows = self._rows(lanes, lambda r: r.status == "deferred")
+        rows = self._rows(lanes, lambda r: r.status == "deferred" or (with_held and r.status == "held"))
         for company in {row.start.company_id for row in rows}:
             running = sum(
                 1

@@ -171,8 +171,13 @@ class Pressing(Protocol):
         """Held for the engine."""
         ...
 
-    async def deferred(self, lanes: Collection[int], limit: int, most: int) -> Sequence[str]:
-        """Deferred by companies that have room now: in turn, each company's in order, no more than it has room for."""
+    async def deferred(
+        self, lanes: Collection[int], limit: int, most: int, *, with_held: bool
+    ) -> Sequence[str]:
+        """Deferred by companies that have room now: in turn, each company's in order, no more than it has room for.
+
+        `with_held`: those that are held for the engine, too; who came first is first.
+        """
         ...
 
     async def runbooks(self, lanes: Collection[int]) -> Sequence[tuple[int, str, str]]:

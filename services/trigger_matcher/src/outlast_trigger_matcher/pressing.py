@@ -37,9 +37,11 @@ class PostgresPressing:
         """Held for the engine."""
         return await self._ids("held", list(lanes), most)
 
-    async def deferred(self, lanes: Collection[int], limit: int, most: int) -> Sequence[str]:
-        """Deferred by companies that have room now: in turn, each company's in order."""
-        return await self._ids("deferred", list(lanes), limit, most)
+    async def deferred(
+        self, lanes: Collection[int], limit: int, most: int, *, with_held: bool
+    ) -> Sequence[str]:
+        """Deferred, or held, by companies that have room now: in turn, each company's in order."""
+        return await self._ids("deferred", list(lanes), limit, most, with_held)
 
     async def runbooks(self, lanes: Collection[int]) -> Sequence[tuple[int, str, str]]:
         """The runbooks (lane, company, id) that have something unsent."""

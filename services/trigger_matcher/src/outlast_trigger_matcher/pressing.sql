@@ -47,13 +47,22 @@ where lane = any($1::int[]) and status = 'queued' and expires_at <= $2 order by 
 select execution_id from dispatches where lane = any($1::int[]) and status = 'held' order by lane, execution_id limit $2;
 
 -- name: deferred
--- Of each company that has deferred firings, as many as it has room for: one of each in turn, oldest first.
-with recursive companies as (
+-- Of each company that has firings deferred (and, if so asked, held), as many as it has room for: one of each company in
+-- turn, oldest first.
+with recursive deferring as (
     (select company_id from dispatches where status = 'deferred' order by company_id limit 1)
     union all
-    select n.company_id from companies c cross join lateral (
+    select n.company_id from deferring c cross join lateral (
         select d.company_id from dispatches d
         where d.status = 'deferred' and d.company_id > c.company_id order by d.company_id limit 1) n
+), holding as (
+    (select company_id from dispatches where $4::boolean and status = 'held' order by company_id limit 1)
+    union all
+    select n.company_id from holding c cross join lateral (
+        select d.company_id from dispatches d
+        where d.status = 'held' and d.company_id > c.company_id order by d.company_id limit 1) n
+), companies as (
+    select company_id from deferring union select company_id from holding
 )
 select next.execution_id from companies c
 cross join lateral (
@@ -63,8 +72,13 @@ cross join lateral (
         limit $2) counted) under_way
 cross join lateral (
     select d.execution_id, row_number() over (order by d.execution_id) as turn from (
-        select execution_id from dispatches
-        where status = 'deferred' and company_id = c.company_id and lane = any($1::int[])
+        (select execution_id from dispatches
+         where status = 'deferred' and company_id = c.company_id and lane = any($1::int[])
+         order by execution_id limit least($3, $2 - under_way.running))
+        union all
+        (select execution_id from dispatches
+         where $4::boolean and status = 'held' and company_id = c.company_id and lane = any($1::int[])
+         order by execution_id limit least($3, $2 - under_way.running))
         order by execution_id limit least($3, $2 - under_way.running)) d) next
 order by next.turn, c.company_id limit $3;
 

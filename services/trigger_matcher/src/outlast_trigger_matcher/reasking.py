@@ -102,13 +102,20 @@ class LanesAgenda:
         for each in (*asked, *heads):
             plan.do(each, partial(Board.ask_again, execution_id=each))
         metrics.ASKED_AGAIN.inc(len(asked) + len(heads))
-        if not self._known.births.engines.is_degraded(plan.now):
-            self._let_go(await pressing.held(lanes, PAGE_MAX), plan)
-        deferred = await pressing.deferred(lanes, self._known.flights.limit, DEFERRED_MAX)
-        self._has_deferred = bool(deferred)
-        self._let_go(deferred, plan)
+        await self._make_use_of_room(lanes, plan)
         await self._run_suppressed(lanes, plan)
         return PRESSING_SECONDS
+
+    async def _make_use_of_room(self, lanes: frozenset[int], plan: Plan) -> None:
+        """What was deferred goes as far as its company has room; and what was held, when an engine is there again."""
+        limit, is_back = self._known.flights.limit, not self._known.births.engines.is_degraded(plan.now)
+        ready = await self._pressing.deferred(lanes, limit, DEFERRED_MAX, with_held=is_back)
+        self._has_deferred = bool(ready)
+        self._let_go(ready, plan)
+        held = await self._pressing.held(lanes, PAGE_MAX) if is_back else ()
+        for each in held:
+            if each not in plan.wanted:
+                plan.do(each, partial(Board.defer, execution_id=each))
 
     async def _hold_back(self, lanes: frozenset[int], plan: Plan) -> None:
         """What is not sent of runbooks that may not fire any more."""
