@@ -148,7 +148,7 @@ class GuardedStack(Stack):
                 )
             self.sent.append(event_id)
             self.producer.poll(0)
-        self.producer.flush(60)
+        self.deliver()
 
     def lose_changelogs(self) -> None:
         """The gate dies, and its tables' changelog topics are deleted before it is back."""

@@ -72,9 +72,8 @@ class Stack:
             timeout=30,
             trust_env=False,
         )
-        self.producer = Producer(
-            {"bootstrap.servers": running.kafka_bootstrap, "enable.idempotence": True, "log_level": 2}
-        )
+        self.producer = self._new_producer()
+        self._refused: list[bytes] = []
         self.signaller = Signaller(
             running.processes["signal_delivery"].links["api"], running.admin_key, COMPANY, SIGNAL
         )
@@ -124,7 +123,33 @@ class Stack:
             self.producer.poll(0)
             if per_second:
                 time.sleep(max(0.0, began + (number + 1) / per_second - time.monotonic()))
-        self.producer.flush(60)
+        self.deliver()
+
+    def deliver(self) -> None:
+        """As a producer must: what the broker did not take goes again, until it has everything."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self.producer.flush(5) or self._refused:
+            assert time.monotonic() < deadline, f"events not taken by the broker: {len(self._refused)}"
+            if self._refused:
+                self.producer.flush(5)
+                again, self._refused = self._refused, []
+                self.producer = self._new_producer()  # the old one may have met a fatal error
+                for envelope in again:
+                    self._send(envelope)
+
+    def _new_producer(self) -> Producer:
+        return Producer(
+            {"bootstrap.servers": self.kafka, "enable.idempotence": True, "log_level": 2,
+             "message.timeout.ms": 20_000}
+        )  # fmt: skip
+
+    def _send(self, envelope: bytes) -> None:
+        def told(error: object, _: object) -> None:
+            if error is not None:
+                self._refused.append(envelope)
+
+        key = json.loads(envelope)["id"].encode()
+        self.producer.produce(f"platform.{PRODUCER}.events", envelope, key=key, on_delivery=told)
 
     def _produce(self, event_id: str, *, scanner: str, target: str) -> None:
         """One event; whoever calls again with the id sends it twice."""
@@ -135,9 +160,7 @@ class Stack:
             "specversion": "1.0", "id": event_id, "source": "faults/driver", "type": "scan_finished",
             "companyid": COMPANY, "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
-        self.producer.produce(
-            f"platform.{PRODUCER}.events", json.dumps(envelope).encode(), key=event_id.encode()
-        )
+        self._send(json.dumps(envelope).encode())
 
     # ---- deaths ----------------------------------------------------------------------------------------------
 
@@ -162,9 +185,15 @@ class Stack:
             self.kill(name)
 
     def lose_broker(self) -> None:
-        """The broker dies and all its data with it; the supervisor starts an empty one. Everybody else lives."""
-        self.kill("kafka")
+        """The broker dies and all its data with it; returns when the supervisor has started an empty one. Everybody
+        else lives.
+
+        The data goes first: a broker that is started again at once must not find it.
+        """
+        restarts = status(run_dir=self.folder / "run").processes["kafka"].restarts
         (self.folder / "run" / "data" / "kafka").rename(self.folder / f"lost-{self.kills}")
+        self.kill("kafka")
+        wait_until(lambda: self._is_back("kafka", restarts), READY_SECONDS, "an empty broker")
 
     def dispatched(self) -> int:
         """Events of this company that are accepted: their runs are in the matcher's rows."""
