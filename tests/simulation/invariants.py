@@ -17,6 +17,7 @@ from outlast_action_executor.ports import Operation
 from tests.simulation.held import MANUAL, check_guards, check_orders
 from tests.simulation.modes import check_runs
 from tests.simulation.receiver import Call
+from tests.simulation.scheduled import SCHEDULER, check_schedules
 from tests.simulation.signalled import check_signals
 from tests.simulation.system import System
 from tests.simulation.waited import check_attempts, check_timers
@@ -33,7 +34,7 @@ def check_invariants(system: System, is_at_rest: bool) -> list[Violation]:
         found.append(Violation("stuck", "the world is never at rest"))
     for check in (
         _alive, _one_writer, _replay, _accepted, check_orders, check_runs, _actions, _settled, _dead_letters,
-        check_timers, check_attempts, check_signals, check_guards,
+        check_timers, check_attempts, check_signals, check_guards, check_schedules,
     ):  # fmt: skip
         found += check(system)
         if len(found) > VIOLATIONS_MAX:
@@ -85,7 +86,7 @@ def _accepted(system: System) -> Iterator[Violation]:
     """Every event has exactly the executions that it should have, whatever came twice."""
     fired: dict[str, list[str]] = {}
     for row in system.dispatch.dispatches.values():
-        if row.start.origin.instead_of or row.start.event.source == MANUAL:
+        if row.start.origin.instead_of or row.start.event.source in (MANUAL, SCHEDULER):
             continue
         fired.setdefault(row.start.event.id, []).append(row.start.runbook.id)
     for event in system.events.values():

@@ -49,11 +49,11 @@ class Announcements:
 
     records: list[Received] = field(default_factory=list[Received])
 
-    def say(self, topic: str, message: Message) -> None:
+    def say(self, topic: str, message: Message, at_ms: int = 0) -> None:
         """The latest word on something."""
-        self.records.append(Received(topic, 0, len(self.records), 0, b"", codec.encode(message)))
+        self.records.append(Received(topic, 0, len(self.records), at_ms, b"", codec.encode(message)))
 
-    def define(self, planned: PlannedRunbook) -> None:
+    def define(self, planned: PlannedRunbook, at_ms: int = 0) -> None:
         """The present version of a runbook."""
         definition = Definition(
             company_id=planned.company_id,
@@ -62,7 +62,7 @@ class Announcements:
             revision=len(self.records) + 1,
             definition=Raw(planned.body),
         )
-        self.say(topics.DEFINITIONS, definition)
+        self.say(topics.DEFINITIONS, definition, at_ms)
 
 
 class Listener:
@@ -73,10 +73,17 @@ class Listener:
         self._known_by = known_by
         self._next = 0
 
+    @property
+    def has_read(self) -> bool:
+        """Whether it has read what was there when it began."""
+        return self._next > 0
+
     async def turn(self, timeout_seconds: float = 0.0, /) -> float | None:
         """What is new."""
         for received in self._said.records[self._next :]:
-            self._known_by[received.topic](received)
+            apply = self._known_by.get(received.topic)
+            if apply is not None:
+                apply(received)
         self._next = len(self._said.records)
         return None
 

@@ -14,15 +14,16 @@ from outlast.messaging.ports import Received
 from outlast.runtime.work import Turn, Work
 from outlast.testing.faults import Crash, Faults
 from outlast_finalizer.store import Changes
+from outlast_timer_scheduler.cron_store import CronChanges
 from outlast_trigger_matcher.lookup import Found, Wanted
-from outlast_trigger_matcher.ports import Plan
+from outlast_trigger_matcher.ports import Intake, Plan
 from tests.simulation import workload
 from tests.simulation.poison import KILLER
 from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore
 from tests.stores.memory_signals import MemorySignalStore
-from tests.stores.memory_timers import MemoryTimerStore
+from tests.stores.memory_timers import MemoryCronStore, MemoryTimerStore
 
 if TYPE_CHECKING:
     from tests.simulation.system import System
@@ -115,6 +116,10 @@ class Counting:
                     self._system.slots.look(argument)
                 elif isinstance(argument, Changes):
                     self._system.breakers.look(argument)
+                elif isinstance(argument, CronChanges):
+                    self._system.schedules.look(argument)
+                elif isinstance(argument, Intake):
+                    self._system.schedules.take()
             return result
 
         return call
@@ -147,7 +152,7 @@ def _epochs(system: "System", store: object, moves: Sequence[Move]) -> dict[Topi
         rows = system.finalizer_fence.rows
     elif isinstance(store, MemoryMatcherStore):
         rows = {**system.intake_fence.rows, **system.lanes_fence.rows}
-    elif isinstance(store, MemoryTimerStore):
+    elif isinstance(store, MemoryTimerStore | MemoryCronStore):
         rows = system.timer_fence.rows
     elif isinstance(store, MemorySignalStore):
         rows = system.signal_fence.rows

@@ -11,6 +11,7 @@ from outlast.testing.invariants import Violation
 from outlast_signal_delivery import agenda
 from tests.simulation.invariants import ReplayCheck, check_invariants
 from tests.simulation.poison import gate_poisons, poisons
+from tests.simulation.schedules import STRETCHES
 from tests.simulation.system import Parts, System
 from tests.stores import memory_signals
 
@@ -47,6 +48,9 @@ SMALL: dict[tuple[ModuleType, str], int] = {
     (limits, "UNFINISHED_MAX"): 12,
     (limits, "TIMERS_HELD_MAX"): 6,
     (limits, "TIMERS_FIRED_MAX"): 4,
+    (limits, "CRON_FIRED_MAX"): 5,
+    (limits, "CRON_FIRED_OF_ONE_MAX"): 3,
+    (limits, "CRON_SETTLED_MAX"): 2,
     (agenda, "DUE_MAX"): 3,
     (memory_signals, "KEPT_FOR_A_WAIT_MAX"): 2,
 }
@@ -80,6 +84,16 @@ def _simulate(system: System) -> Outcome:
         system.send_events(world.random.randint(5, WAVE_EVENTS_MAX))
         if world.random.random() < 0.5:
             system.send_poison(world.random.choice(bad))
-        world.run(world.random.randint(30, WAVE_STEPS_MAX))
+        _run(system, world.random.randint(30, WAVE_STEPS_MAX))
     is_at_rest = system.drain()
     return Outcome(system, check_invariants(system, is_at_rest))
+
+
+def _run(system: System, steps: int) -> None:
+    """So many steps; where something runs by the clock, minutes pass between some of them."""
+    if not system.setting.has_schedules:
+        system.world.run(steps)
+        return
+    for _ in range(STRETCHES):
+        system.world.run(steps // STRETCHES)
+        system.clockwork.leap()

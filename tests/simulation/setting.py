@@ -6,6 +6,7 @@ from random import Random
 from outlast_trigger_matcher.engines import Mode
 
 UNLIMITED = 1_000_000
+SCHEDULED_SHARE = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Setting:
     company_runs_max: int = UNLIMITED
     may_degrade: bool = False
     """Engines say for a while that they cannot take runs."""
+    has_schedules: bool = False
+    """Runbooks that run by the clock, which takes long steps now and then."""
 
     @property
     def has_waits(self) -> bool:
@@ -29,16 +32,18 @@ PLAIN = Setting()
 GUARDED = Setting(has_guards=True)
 SHADOW = Setting(has_guards=True, mode="shadow")
 INLINE = Setting(has_guards=True, mode="inline")
+SCHEDULED = Setting(has_schedules=True)
 
 
 def setting_of(seed: int) -> Setting:
     """Half of the worlds have guards; a few of these run everything twice, or allow few runs at a time."""
     random = Random(f"setting of {seed}")
     if random.random() < 0.4:
-        return PLAIN
+        return SCHEDULED if random.random() < SCHEDULED_SHARE else PLAIN
     return Setting(
         has_guards=True,
         mode=random.choice(("workflow", "workflow", "workflow", "shadow", "inline")),
         company_runs_max=random.choice((*[UNLIMITED] * 6, 12)),
         may_degrade=random.random() < 0.4,
+        has_schedules=random.random() < SCHEDULED_SHARE,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +14,7 @@ from outlast.contracts.messages import Start
 from outlast.contracts.topics import TopicPartition
 from outlast.db.fence import Fence
 from outlast.db.local import LocalFence
+from outlast.history.events import WorkflowCancelled, WorkflowCompleted, WorkflowFailed
 from outlast.messaging.local import LocalSink
 from outlast.messaging.ports import Outgoing
 from outlast.runtime.loop import FencedLoop
@@ -35,24 +37,29 @@ from outlast_signal_delivery.core.delivery import resend_seconds
 from outlast_signal_delivery.store import Committed
 from outlast_signal_delivery.work import SignalWork
 from outlast_timer_scheduler import store as timer_store
+from outlast_timer_scheduler.cron_work import CronWork
+from outlast_timer_scheduler.definitions import Definitions as Scheduled
+from outlast_timer_scheduler.duties import Duties
 from outlast_timer_scheduler.work import TimerWork
 from outlast_trigger_matcher import store as matcher_store
 from outlast_trigger_matcher.births import Births, Partitions
 from outlast_trigger_matcher.breakers import Breakers
 from outlast_trigger_matcher.commands import Commands
+from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.engines import Engines
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.intake import IntakeWork, Knowledge
 from outlast_trigger_matcher.lanes import FOLLOWED, LanesWork
 from outlast_trigger_matcher.reasking import LanesAgenda
-from tests.simulation import gate, waiting, workload
+from tests.simulation import gate, schedules, waiting, workload
 from tests.simulation import guarded as guarded_runbooks
 from tests.simulation.gate import GateKept, GateLoop
 from tests.simulation.people import GRACE, Listener, People
 from tests.simulation.ports import Counting, Mortal, SimulatedLookup, SimulatedRuns
 from tests.simulation.receiver import Caller, LedgerHas, Receiver, SimulatedRunner
 from tests.simulation.referee import BreakerReferee, SlotReferee
+from tests.simulation.scheduled import ScheduleReferee
 from tests.simulation.setting import UNLIMITED, Setting, setting_of
 from tests.simulation.signaller import AFTERWARDS, SignalEdge, Signaller
 from tests.simulation.workload import Event
@@ -60,9 +67,10 @@ from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
 from tests.stores.memory_matcher import MemoryMatcherStore, MemoryPressing
 from tests.stores.memory_signals import MemorySignalStore
-from tests.stores.memory_timers import MemoryTimerStore
+from tests.stores.memory_timers import MemoryCronStore, MemoryTimerStore
 
 INSTANCES = ("0", "1")
+ENDS = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled)
 SUSPECT_DEATHS_MAX = 2
 FENCE_WRITES = ("acquire", "clear_pending", "store_rederived", "count_attempt", "take_back_attempts")
 EXECUTOR_METRICS = ExecutorMetrics(frozenset(workload.CATALOGUE.types), CollectorRegistry())
@@ -89,6 +97,7 @@ class Parts:
     engine: Callable[[MemoryEngineStore], Work] = EngineWork
     finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
     timers: Callable[[MemoryTimerStore, Clock], TimerWork] = TimerWork
+    schedules: type[CronWork] = CronWork
     signals: Callable[[LocalFence], MemorySignalStore] = MemorySignalStore
     ledger: Callable[[LocalTables], LocalLedger] = LocalLedger
     concurrency: Callable[[World], Concurrency] = lambda _world: OneByOne()
@@ -114,7 +123,7 @@ class System:
         self.histories = MemoryEngineStore(self.engine_fence)
         self.records = self.parts.finalizer_store(self.finalizer_fence)
         self.dispatch = self.parts.matcher_store(self.intake_fence, self.lanes_fence)
-        self.timers = MemoryTimerStore(self.timer_fence)
+        self.timers, self.calendar = MemoryTimerStore(self.timer_fence), MemoryCronStore(self.timer_fence)
         self.signals = self.parts.signals(self.signal_fence)
         self.ledger = LocalTables(self.world.clock)
         self.ledger.fence = self.parts.fence()
@@ -125,14 +134,18 @@ class System:
             self.planned += waiting.runbooks()
         if self.setting.has_guards:
             self.planned += guarded_runbooks.runbooks()
+        if self.setting.has_schedules:
+            self.planned += schedules.runbooks()
         self.people = People(seed, self.world.clock, self.dispatch.dispatches, self.records)
         self.people.planned, self.people.may_degrade = self.planned, self.setting.may_degrade
         self.people.is_active = self.setting.has_guards
         self.people.send = self._send
         for each in self.planned:
-            self.people.said.define(each)
+            self.people.said.define(each, self.world.clock.now_ms())
         self.slots = SlotReferee(self.dispatch.dispatches)
         self.breakers = BreakerReferee(self.records)
+        self.clockwork = schedules.Clockwork(seed, self.world)
+        self.schedules = ScheduleReferee(self.world.clock, self.dispatch.dispatches, self._is_over)
         self.slots.is_calm = self.world.rates == CALM
         if self.setting.company_runs_max < UNLIMITED:
             self.world.drain_rounds_max *= 3
@@ -153,7 +166,7 @@ class System:
         self.world.changes = lambda: self._commits
         self.world.on_loss = self._send_all_again
         self.world.on_tables_lost = self.gate.lose_tables
-        self.world.broker.on_append = self._note_ordered
+        self.world.broker.on_append = self._note_appended
         self.world.next_instant = self._next_instant
         self.world.on_death = self._note_death
         self.faults.is_crash_allowed = self._is_crash_allowed
@@ -197,7 +210,8 @@ class System:
         self._sent.append(outgoing)
         self.world.broker.append(outgoing)
 
-    def _note_ordered(self, outgoing: Outgoing) -> None:
+    def _note_appended(self, outgoing: Outgoing) -> None:
+        self.schedules.hear(outgoing)
         if outgoing.topic.startswith("activities.") and outgoing.key:
             self.ordered.add(outgoing.key.decode())
 
@@ -221,11 +235,18 @@ class System:
             for each in self.signals.deliveries.values()
             if each.closed_at is None
         ]
+        due += [schedules.OVER] if self.setting.has_schedules else []
         due += [each.expires_at for each in self.dispatch.dispatches.values() if each.expires_at is not None]
         return min(((at - BEGIN).total_seconds() for at in due if at > now), default=None)
 
     def _note_death(self, process: Process) -> None:
         self.deaths.setdefault(process.name, []).append(self.world.clock.seconds)
+
+    def _is_over(self, row: Dispatch) -> bool:
+        if row.status in WITHHELD or row.id in self.ledger.ends:
+            return True
+        history = self.histories.histories.get(row.id, ())
+        return row.start.mode == "workflow" and any(isinstance(each.event, ENDS) for each in history)
 
     def _is_crash_allowed(self) -> bool:
         """A message is taken for poison after several deaths in a row: chance must not look like that."""
@@ -267,7 +288,7 @@ class System:
         }
         listener = Listener(self.people.said, known_by)
         await listener.turn()
-        reads = ("rows", "runbooks_of", "in_flight", "unclosed_page", "unended")
+        reads = ("rows", "runbooks_of", "in_flight", "given_out", "unclosed_page", "unended")
         store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), reads)
         pressing = self._guarded(self.parts.pressing(self.dispatch), (), ("has_any",))
         clock, lookup = self.world.clock, SimulatedLookup(self.faults)
@@ -277,9 +298,12 @@ class System:
         commands = Commands(runbooks, births, flights, lookup, clock)
         intake = IntakeWork(store, known, lookup)
         agenda = self.parts.lanes_agenda(store, pressing, known, clock)
+        producers_topics = [topics.PLATFORM_EVENTS]
+        if self.setting.has_schedules:
+            producers_topics.append(topics.SCHEDULE_FIRED)
         lanes = LanesWork(store, breakers.standing, commands, clock, agenda.runs_ended)
         return [
-            self._loop(process, matcher_store.INTAKE, self.intake_fence, intake, [topics.PLATFORM_EVENTS]),
+            self._loop(process, matcher_store.INTAKE, self.intake_fence, intake, producers_topics),
             self._loop(process, matcher_store.LANES, self.lanes_fence, lanes, FOLLOWED, agenda),
             *([listener] if self.setting.has_guards else []),
         ]
@@ -309,7 +333,19 @@ class System:
         store = self._guarded(self.timers, ("commit",), ("pages",))
         work = self.parts.timers(store, self.world.clock)
         followed = [topics.TIMER_COMMANDS]
-        return [self._loop(process, timer_store.LOOP, self.timer_fence, work, followed, work)]
+        if not self.setting.has_schedules:
+            return [self._loop(process, timer_store.LOOP, self.timer_fence, work, followed, work)]
+        definitions = Scheduled()
+        listener = Listener(self.people.said, {topics.DEFINITIONS: definitions.apply})
+        calendar = self._guarded(self.calendar, ("commit_cron",), ("entries", "firings_page"))
+        sink, clock = self._sink(), self.world.clock
+        cron = self.parts.schedules(
+            calendar, clock, partial(sink.partition_count, topics.TIMER_COMMANDS), lambda: listener.has_read
+        )
+        definitions.on_change = cron.want
+        duties = Duties(work, cron)
+        loop = self._loop(process, timer_store.LOOP, self.timer_fence, duties, followed, duties)
+        return [loop, listener]
 
     async def _start_signals(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.signals, ("commit", "accept"), ("due", "open_targets", "outstanding_page"))
