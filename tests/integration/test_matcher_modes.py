@@ -8,7 +8,7 @@ from tests.integration.matcher_world import EVENTS, Make, Said, matchers
 from outlast import ids
 from outlast.contracts import topics
 from outlast.contracts.control import CancelExecution
-from outlast.contracts.messages import Probe, Queued, Start, Unknown, Withheld
+from outlast.contracts.messages import Compared, Probe, Queued, Start, Unknown, Withheld
 from outlast.contracts.topics import TopicPartition
 
 
@@ -119,6 +119,25 @@ async def test_the_double_of_a_run_that_is_recorded_already_is_begun_by_the_next
     unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
     again = await matcher.hears(topics.LIFECYCLE, unknown, start.lane)
     assert (again.topics, start_of(again, topics.ENGINE_INBOX)) == ([topics.ENGINE_INBOX], start)
+
+
+async def test_after_a_loss_a_recorded_runs_double_is_asked_about_until_it_is_compared(make: Make) -> None:
+    matcher = await make(mode="shadow")
+    matcher.define()
+    start = start_of(await matcher.events("e1"), topics.INLINE)
+    await matcher.records(start.execution_id)
+    again = await matcher.says_again()
+    assert [probe.execution_id for probe in again.of(Probe)] == [start.execution_id]
+    assert again.topics == [topics.ENGINE_INBOX]
+    compared = Compared(
+        execution_id=start.execution_id, company_id="acme", runbook=start.runbook, lane=start.lane,
+        at=matcher.clock.now(), is_agreed=True, steps_compared=1,
+    )  # fmt: skip
+    assert await matcher.hears(topics.LIFECYCLE, compared, start.lane) == []
+    assert await matcher.says_again() == []
+    assert await matcher.intake_work.derive(EVENTS, [start.execution_id]) == []
+    unknown = Unknown(execution_id=start.execution_id, company_id="acme", runbook_id="rb", lane=start.lane)
+    assert await matcher.hears(topics.LIFECYCLE, unknown, start.lane) == [], "its history may be pruned"
 
 
 @pytest.mark.parametrize("mode", ["workflow", "inline"])

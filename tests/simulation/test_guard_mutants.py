@@ -203,6 +203,32 @@ def test_starts_of_doubles_not_said_after_the_record_a_run_is_never_compared(mon
     assert "stuck" in starts_of_doubles_lost_until_matchers_are_killed()
 
 
+class RecordedIsAll(MemoryMatcherStore):
+    """The walk after a loss passes over all that is recorded."""
+
+    async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
+        page = await super().unclosed_page(lane, after, len(self.dispatches))
+        return [each for each in page if self.dispatches[each].closed_at is None][:page_max]
+
+
+def starts_of_doubles_lost_with_the_broker(parts: Parts) -> set[str]:
+    """Inline runs are over and recorded while no engine reads; then the starts of their doubles are gone."""
+    scenario = Scenario(parts, setting=SHADOW)
+    scenario.stop("engine")
+    scenario.system.send_events(40)
+    scenario.run(1200)
+    rows = scenario.system.dispatch.dispatches.values()
+    assert any(row.status == "settled" for row in rows), "their records are safe"
+    scenario.lose_broker()
+    scenario.go_on("engine")
+    return scenario.broken_rules()
+
+
+def test_doubles_of_recorded_runs_not_walked_after_a_loss_they_never_begin():
+    assert not starts_of_doubles_lost_with_the_broker(Parts())
+    assert "stuck" in starts_of_doubles_lost_with_the_broker(Parts(matcher_store=RecordedIsAll))
+
+
 def test_doubles_begun_for_all_that_is_closed_firings_that_never_ran_have_one(
     monkeypatch: pytest.MonkeyPatch,
 ):

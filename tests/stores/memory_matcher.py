@@ -81,7 +81,7 @@ class MemoryMatcherStore:
     async def commit_lanes(self, plan: Plan, moves: Sequence[Move]) -> Outcome:
         """All or nothing, offsets first, then rows by id."""
         self._lanes.check(moves)
-        check_execution_ids((*plan.wanted, *plan.closed, *plan.waiting))
+        check_execution_ids((*plan.wanted, *plan.closed, *plan.waiting, *plan.compared))
         fresh = self._check(plan.intake, plan.again)
         outcome = Outcome(fresh=fresh)
         if plan.steps:
@@ -102,6 +102,9 @@ class MemoryMatcherStore:
         for each, is_waiting in plan.waiting.items():
             if each in self.dispatches and self.dispatches[each].closed_at is None:
                 self._put(each, is_waiting=is_waiting)
+        for each in plan.compared:
+            if each in self.dispatches:
+                self._put(each, is_compared=True)
         for answer in plan.answers:
             self._answer(answer)
         return outcome
@@ -195,8 +198,9 @@ class MemoryMatcherStore:
         return (self.dispatches[each] for lane in self._unclosed.values() for each in lane)
 
     async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of a lane after `after` ("" for the first page), in order."""
-        rows = self._unclosed.get(lane, [])
+        """Executions of a lane after `after`, in order: not recorded, or with a double that is not compared."""
+        doubles = [row.id for row in self.dispatches.values() if row.start.lane == lane and row.left_double]
+        rows = sorted((*self._unclosed.get(lane, []), *doubles))
         first = bisect_right(rows, after)
         return rows[first : first + page_max]
 

@@ -9,6 +9,7 @@ from tests.stores.memory_matcher import MemoryMatcherStore
 from outlast.clock import SystemClock
 from outlast.contracts import codec, topics
 from outlast.contracts.messages import (
+    Compared,
     EventReference,
     Finished,
     LifecycleMessage,
@@ -42,6 +43,8 @@ STARTED = Started(**ABOUT, seq=1, payload=Raw(b"{}"))
 FINISHED = Finished(**ABOUT, seq=5, started_at=AT, status="success", steps=())
 SLOTTED = Finished(**ABOUT, seq=5, started_at=AT, status="success", steps=(), origin=Origin(is_slotted=True))
 WAITING = Waiting(**ABOUT, seq=3, started_at=AT, waits=(Wait(activity_id="a", kind="sleep"),))
+PLACE = {name: ABOUT[name] for name in ("execution_id", "company_id", "runbook", "lane", "at")}
+COMPARED = Compared(**PLACE, is_agreed=True, steps_compared=1)
 UNKNOWN = Unknown(execution_id=RUN, company_id="acme", runbook_id="r", lane=0)
 
 
@@ -62,7 +65,9 @@ async def test_what_the_matcher_only_reads_past_costs_no_commit() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [WAITING, SLOTTED, UNKNOWN, Recorded(executions=(RUN,))], ids=lambda m: type(m).__name__
+    "message",
+    [WAITING, SLOTTED, COMPARED, UNKNOWN, Recorded(executions=(RUN,))],
+    ids=lambda m: type(m).__name__,
 )
 async def test_what_changes_a_row_or_is_answered_is_committed(message: LifecycleMessage | Recorded) -> None:
     turn = await lanes().decide([received(STARTED), received(message, 1)])

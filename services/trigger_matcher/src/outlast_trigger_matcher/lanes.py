@@ -118,6 +118,8 @@ class LanesWork:
                 step = partial(Board.resume, execution_id=execution_id, seq=word.seq)
             case "resumed.v1":
                 plan.waiting[execution_id] = False
+            case "compared.v1":
+                plan.compared.append(execution_id)
             case "finished.v1" if origin is not None and origin.is_slotted:
                 step = partial(Board.finish, execution_id=execution_id)
             case _:
@@ -166,7 +168,7 @@ class LanesWork:
         return words_again(await self._store.rows(pending))
 
     async def outstanding_page(self, at: TopicPartition, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of the lane; one of the topics walks for all."""
+        """Executions of the lane of which not everything is on record; one of the topics walks for all."""
         if at.topic != topics.LIFECYCLE:
             return ()
         return await self._store.unclosed_page(at.partition, after, page_max)

@@ -75,6 +75,8 @@ class Plan:
     closed_at: datetime = EPOCH
     waiting: dict[str, bool] = field(default_factory=dict[str, bool])
     """Runs that came to wait (they are not under way meanwhile), or went on."""
+    compared: list[str] = field(default_factory=list[str])
+    """Shadowed runs whose doubles have ended."""
     wanted: dict[str, None] = field(default_factory=dict[str, None])
     steps: list[Step] = field(default_factory=list[Step])
     intake: Intake = field(default_factory=Intake)
@@ -86,9 +88,8 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether it changes nothing, as of messages that are of no concern here."""
-        return not (
-            self.closed or self.waiting or self.steps or self.intake.events or self.again or self.answers
-        )
+        followed = self.closed or self.waiting or self.compared or self.steps
+        return not (followed or self.intake.events or self.again or self.answers)
 
     def do(self, execution_id: str, step: Step) -> None:
         """Decide something about this execution."""
@@ -144,7 +145,9 @@ class LanesStore(IntakeStore, Protocol):
         ...
 
     async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of a lane after `after` ("" for the first page), in order."""
+        """Accepted executions of a lane after `after` ("" for the first page), in order: those that are not recorded,
+        and those that ran and whose double is not known to be compared.
+        """
         ...
 
 

@@ -49,6 +49,10 @@ update dispatches d set is_waiting = n.is_waiting
 from unnest($1::uuid[], $2::boolean[]) as n(execution_id, is_waiting)
 where d.execution_id = n.execution_id and d.closed_at is null and d.is_waiting <> n.is_waiting;
 
+-- name: store_compared
+-- Shadowed runs whose doubles have ended, and are compared.
+update dispatches set is_compared = true where execution_id = any($1::uuid[]) and not is_compared;
+
 -- name: load_rows
 -- These executions' rows with the whole start.
 select d.*, e.event_type, e.event_time, e.subject, e.payload, e.traceparent, e.chain, f.body as definition
@@ -158,7 +162,12 @@ select c.company_id,
 from unnest($1::text[]) as c(company_id);
 
 -- name: unclosed_page
--- Accepted and not recorded executions of one lane after a given id, in order.
-select execution_id from dispatches
-where lane = $1 and closed_at is null and execution_id > $2::uuid
+-- Accepted executions of one lane after a given id, in order, that are not recorded, or whose double is not compared.
+(select execution_id from dispatches
+ where lane = $1 and closed_at is null and execution_id > $2::uuid
+ order by execution_id limit $3)
+union all
+(select execution_id from dispatches
+ where lane = $1 and mode = 'shadow' and status = 'settled' and not is_compared and execution_id > $2::uuid
+ order by execution_id limit $3)
 order by execution_id limit $3;

@@ -146,6 +146,6 @@ def to_dispatch(row: asyncpg.Record) -> Dispatch:
 
 _OWN = (
     "status", "received_at", "changed_at", "version", "reason", "detail", "ended_by", "asked_at", "expires_at",
-    "slot_taken_at", "slot_freed_at", "slot_seq", "resuming_seq", "granted_seq", "is_waiting", "cancel", "answer",
-    "answered_by", "is_answered", "settled_at", "closed_at",
+    "slot_taken_at", "slot_freed_at", "slot_seq", "resuming_seq", "granted_seq", "is_waiting", "is_compared", "cancel",
+    "answer", "answered_by", "is_answered", "settled_at", "closed_at",
 )  # fmt: skip

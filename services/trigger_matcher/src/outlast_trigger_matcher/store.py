@@ -89,6 +89,8 @@ class PostgresMatcherStore:
                 names = sorted(plan.waiting)
                 flags = [plan.waiting[name] for name in names]
                 await connection.execute(self._queries["store_waiting"], names, flags)
+            if plan.compared:
+                await connection.execute(self._queries["store_compared"], sorted(set(plan.compared)))
             outcome.fresh = await self._add(connection, plan.intake)
             if plan.again:
                 await self._add_definitions(connection, plan.again)
@@ -102,7 +104,7 @@ class PostgresMatcherStore:
         return outcome
 
     async def _decide(self, connection: asyncpg.Connection, plan: Plan) -> Board:
-        touched = sorted({*plan.wanted, *plan.closed, *plan.waiting})
+        touched = sorted({*plan.wanted, *plan.closed, *plan.waiting, *plan.compared})
         found = await connection.fetch(self._queries["lock_rows"], touched)
         rows = [row for each in found if (row := records.to_dispatch(each)).id in plan.wanted]
         asking = [row for row in rows if row.may_take_slot]
@@ -190,7 +192,7 @@ class PostgresMatcherStore:
         return {row["company_id"]: limit if row["has_deferred"] else row["running"] for row in rows}
 
     async def unclosed_page(self, lane: int, after: str, page_max: int) -> Sequence[str]:
-        """Accepted and not recorded executions of a lane after `after`, in order."""
+        """Executions of a lane after `after`, in order: not recorded, or with a double that is not compared."""
         async with classified():
             rows = await self._pool.fetch(self._queries["unclosed_page"], lane, after or NO_ID, page_max)
         return [str(row["execution_id"]) for row in rows]

@@ -51,6 +51,8 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """Of the `resuming` that is not answered yet; 0 for none."""
     granted_seq: int = 0
     is_waiting: bool = False
+    is_compared: bool = False
+    """Of mode shadow: its durable double has ended, and was compared with it."""
     cancel: bytes | None = None
     """The order to cancel it, as it is passed on."""
     answer: str | None = None
@@ -88,7 +90,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
 
         What was never sent keeps the status that it ended with.
         """
-        return self.start.mode == "shadow" and self.status == "settled"
+        return self.start.mode == "shadow" and self.status == "settled" and not self.is_compared
 
     @property
     def may_take_slot(self) -> bool:
