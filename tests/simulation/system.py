@@ -288,7 +288,7 @@ class System:
         }
         listener = Listener(self.people.said, known_by)
         await listener.turn()
-        reads = ("rows", "runbooks_of", "in_flight", "given_out", "unclosed_page", "unended")
+        reads = ("rows", "runbooks_of", "in_flight", "given_out", "seen", "unclosed_page", "unended")
         store = self._guarded(self.dispatch, ("commit_intake", "commit_lanes"), reads)
         pressing = self._guarded(self.parts.pressing(self.dispatch), (), ("has_any",))
         clock, lookup = self.world.clock, SimulatedLookup(self.faults)

@@ -180,9 +180,14 @@ class MemoryMatcherStore:
         slots = {key: SlotUse() for key in crowds.slots}
         for row in self.dispatches.values():
             if row.slot_key is not None and row.slot_key in slots:
-                held, queued = slots[row.slot_key]
-                slots[row.slot_key] = SlotUse(held + row.has_slot, queued + (row.status == "queued"))
+                held, queued, asking = slots[row.slot_key]
+                asking += row.status == "requested" and row.guard is not None and not row.guard.windows
+                slots[row.slot_key] = SlotUse(held + row.has_slot, queued + (row.status == "queued"), asking)
         return GivenOut({key: times[-crowds.windows[key] :] for key, times in entries.items()}, slots)
+
+    async def seen(self, keys: Collection[EventKey]) -> frozenset[EventKey]:
+        """Those of these events that were taken in before."""
+        return frozenset(key for key in keys if not self.is_new(key))
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""

@@ -22,7 +22,7 @@ from outlast.runbooks.guardrails import Guardrails, Throttle, rendered_key
 from outlast.runbooks.templates import TemplateFailed, TemplateValue
 from outlast_trigger_matcher.breakers import Breakers
 from outlast_trigger_matcher.core.board import Standing, sent_start
-from outlast_trigger_matcher.core.crowds import NOTHING_KNOWN, GivenOut, refusal
+from outlast_trigger_matcher.core.crowds import GivenOut, Places
 from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch, Guard
 from outlast_trigger_matcher.definitions import Known
 from outlast_trigger_matcher.engines import Engines
@@ -83,7 +83,7 @@ class Births:
 
     def row(self, firing: Firing, known: Known, now: datetime) -> Dispatch:
         """The row of this firing of this runbook."""
-        return self.begin(self.draft(firing, known, now), NOTHING_KNOWN)
+        return self.begin(self.draft(firing, known, now), Places(GivenOut()))
 
     def draft(self, firing: Firing, known: Known, now: datetime) -> Draft:
         """As far as it follows from the event, the runbook, and whether that may fire."""
@@ -117,12 +117,12 @@ class Births:
                 return Draft(_ended(row, "skipped", "guard_key_failed", detail), stands)
         return Draft(row, stands, must_wait)
 
-    def begin(self, draft: Draft, given: GivenOut) -> Dispatch:
+    def begin(self, draft: Draft, places: Places) -> Dispatch:
         """The row as it is stored: held, deferred, asking or on its way, or refused what has been given out."""
         row, stands, must_wait = draft
         if row.status in WITHHELD:
             return row
-        refused = None if row.guard is None else refusal(row, row.guard, given)
+        refused = None if row.guard is None else places.refusal(row, row.guard)
         if refused is not None:  # it asks for nothing, so the gate has nothing to forget
             return _ended(replace(row, guard=None), "skipped", *refused)
         if must_wait:

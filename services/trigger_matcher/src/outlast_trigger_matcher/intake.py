@@ -13,14 +13,14 @@ from outlast.messaging.ports import Outgoing, Received
 from outlast.runtime.work import Turn
 from outlast_trigger_matcher import inbound, metrics
 from outlast_trigger_matcher.births import Births, Draft, Firing
-from outlast_trigger_matcher.core.crowds import NOTHING_KNOWN, crowds_of
+from outlast_trigger_matcher.core.crowds import GivenOut, Places, crowds_of
 from outlast_trigger_matcher.core.rows import WITHHELD
 from outlast_trigger_matcher.definitions import Producers, Runbooks
 from outlast_trigger_matcher.flights import Flights
 from outlast_trigger_matcher.inbound import DomainEvent
 from outlast_trigger_matcher.lookup import Found, Lookup, Wanted
 from outlast_trigger_matcher.outbound import first_words, words_of_births
-from outlast_trigger_matcher.ports import EventRow, Intake, IntakeStore, RuleKey, event_key
+from outlast_trigger_matcher.ports import EventKey, EventRow, Intake, IntakeStore, RuleKey, event_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,21 @@ class IntakeWork:
                 drafts.append((event, draft))
                 if rule is not None and draft.row.status not in WITHHELD:
                     unended.add(rule)
-        crowds = crowds_of(draft.row for _, draft in drafts)
-        given = await self._store.given_out(crowds) if crowds else NOTHING_KNOWN
+        await self._begin(drafts, intake, turn)
+
+    async def _begin(self, drafts: Sequence[tuple[DomainEvent, Draft]], intake: Intake, turn: Turn) -> None:
+        """Each firing in its turn. Of a crowd, those that nothing is left for ask for nothing."""
+        crowds, nothing_known = crowds_of(draft.row for _, draft in drafts), Places(GivenOut())
+        places, seen = nothing_known, frozenset[EventKey]()
+        if crowds:
+            places = Places(await self._store.given_out(crowds))
+            asking = {event_key(draft.row) for _, draft in drafts if places.has_room(draft.row)}
+            seen = await self._store.seen(asking) if asking else seen
         for event, draft in drafts:
-            # Whether a schedule's firing begins decides about the next one: those are told apart above.
-            row = known.births.begin(draft, given if event.scheduled is None else NOTHING_KNOWN)
+            # Whether a schedule's firing begins decides about the next one: those are told apart already.
+            row = self._known.births.begin(draft, places if event.scheduled is None else nothing_known)
+            if row.status == "requested" and event_key(row) not in seen:
+                places.claim(row)
             intake.dispatches.append(row)
             turn.pending.setdefault(event.received.at, []).append(row.id)
 

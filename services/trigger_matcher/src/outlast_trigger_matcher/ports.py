@@ -127,7 +127,14 @@ class IntakeStore(Protocol):
         ...
 
     async def given_out(self, crowds: Crowds) -> GivenOut:
-        """What these windows and slots have given out: the latest entries of each window, slots as of one instant."""
+        """What these windows and slots have given out: the latest entries of each window, slots as of one instant.
+
+        Of those who ask for a slot perhaps not all, and none whom a window may be in the way of.
+        """
+        ...
+
+    async def seen(self, keys: Collection[EventKey]) -> frozenset[EventKey]:
+        """Those of these events that were taken in before."""
         ...
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:

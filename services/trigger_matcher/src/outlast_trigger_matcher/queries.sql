@@ -89,7 +89,21 @@ select k.company_id, k.runbook_id, k.key, (
 from unnest($1::text[], $2::text[], $3::text[]) as k(company_id, runbook_id, key);
 
 -- name: slot_use
--- How many slots of these keys are held and, as far as it matters, how many firings wait for one: of one instant.
+-- How many slots of these keys are held, how many firings wait for one and how many ask for one, each as far as it
+-- matters: of one instant. Who asks is sought among the latest of the runbook; whoever has windows may get none.
+with k as (
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[])
+        as k(company_id, runbook_id, key, lane, places)),
+asking as (
+    select r.company_id, r.runbook_id, d.concurrency_key as key, count(*) as asking
+    from (select distinct lane, company_id, runbook_id from k) r
+    cross join lateral (
+        select status, concurrency_key, guard from dispatches
+        where lane = r.lane and company_id = r.company_id and runbook_id = r.runbook_id
+            and status in ('deferred', 'held', 'requested', 'queued')
+        order by execution_id desc limit 2000) d
+    where d.status = 'requested' and position('"windows"'::bytea in d.guard) = 0
+    group by r.company_id, r.runbook_id, d.concurrency_key)
 select k.company_id, k.runbook_id, k.key, (
     select count(*) from dispatches d
     where d.company_id = k.company_id and d.runbook_id = k.runbook_id and d.concurrency_key = k.key
@@ -98,8 +112,13 @@ select k.company_id, k.runbook_id, k.key, (
         select 1 from dispatches d
         where d.status = 'queued' and d.lane = k.lane and d.company_id = k.company_id and d.runbook_id = k.runbook_id
             and d.concurrency_key = k.key
-        limit k.places) waiting) as queued
-from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[]) as k(company_id, runbook_id, key, lane, places);
+        limit k.places) waiting) as queued, coalesce(a.asking, 0) as asking
+from k left join asking a using (company_id, runbook_id, key);
+
+-- name: seen_events
+-- Those of these events that were taken in before.
+select company_id, source, event_id from events
+where (company_id, source, event_id) in (select * from unnest($1::text[], $2::text[], $3::text[]));
 
 -- name: window_entries
 -- The latest entries of these windows, as many as may be admitted.

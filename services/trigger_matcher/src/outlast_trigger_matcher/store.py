@@ -182,8 +182,19 @@ class PostgresMatcherStore:
                 return GivenOut(entries)
             asked = [(*key, *more) for key, more in crowds.slots.items()]
             rows = await self._pool.fetch(self._queries["slot_use"], *columns(asked))
-        slots = {(r["company_id"], r["runbook_id"], r["key"]): SlotUse(r["held"], r["queued"]) for r in rows}
+        slots = {
+            (row["company_id"], row["runbook_id"], row["key"]): SlotUse(
+                row["held"], row["queued"], row["asking"]
+            )
+            for row in rows
+        }
         return GivenOut(entries, slots)
+
+    async def seen(self, keys: Collection[EventKey]) -> frozenset[EventKey]:
+        """Those of these events that were taken in before."""
+        async with classified():
+            rows = await self._pool.fetch(self._queries["seen_events"], *columns(sorted(keys), 3))
+        return frozenset((row["company_id"], row["source"], row["event_id"]) for row in rows)
 
     async def in_flight(self, companies: Collection[str], limit: int) -> Mapping[str, int]:
         """How many runs of each company are under way; `limit` for one whose firings are deferred already."""

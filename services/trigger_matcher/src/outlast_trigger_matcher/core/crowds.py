@@ -1,12 +1,12 @@
 """Firings that come in crowds: whom the rows leave nothing to get is told so at once, without asking the gate.
 
 A window that is full is full for all who come now, whatever is admitted later: entries are only added, and those that
-count for a new firing are not forgotten. Where as many hold a slot or wait for one as may, that was so at an instant
-when the firing was there already. So a firing that is refused here loses nothing that it could have had; whoever is not
-refused asks the gate, and the dispatch decides as ever.
+count for a new firing are not forgotten. Where as many hold a slot, wait for one or ask for one as may have a place,
+that was so when the firing was there already. So a firing that is refused here loses nothing that it could have had;
+whoever is not refused asks the gate, and the dispatch decides as ever.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,10 +34,11 @@ class Crowds:
 
 
 class SlotUse(NamedTuple):
-    """How many hold a slot of a key, and how many wait for one, at one instant."""
+    """How many hold a slot of a key, wait for one, and have asked without an answer yet, all at one instant."""
 
     held: int = 0
     queued: int = 0
+    asking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,6 @@ class GivenOut:
 
     entries: Mapping[WindowKey, Sequence[datetime]] = field(default_factory=dict[WindowKey, list[datetime]])
     slots: Mapping[SlotKey, SlotUse] = field(default_factory=dict[SlotKey, SlotUse])
-
-
-NOTHING_KNOWN = GivenOut()
 
 
 class Refusal(NamedTuple):
@@ -83,19 +81,51 @@ def crowds_of(rows: Iterable[Dispatch]) -> Crowds:
     )
 
 
-def refusal(row: Dispatch, guard: Guard, given: GivenOut) -> Refusal | None:
-    """Why this firing cannot get what it would ask for; None if it may, or nothing is known."""
-    window = full_window(row, guard, given.entries)
-    if window is not None:
-        return Refusal("throttled", f"{window.limit} in {window.seconds:g} s")
-    slot = guard.slot
-    use = None if slot is None else given.slots.get((*row.runbook, slot.key))
-    # Where a slot is free, who is first in the queue is about to have it, and leaves a place.
-    if slot is None or use is None or use.held + use.queued < _places(slot):
-        return None
-    if slot.on_conflict == "queue":
-        return Refusal("queue_full", f"{slot.queue_limit} wait")
-    return Refusal("slot_taken", f"{use.held} of {slot.limit}")
+class Places:
+    """What is left of what keys give out, for one firing of a batch after the other."""
+
+    def __init__(self, given: GivenOut) -> None:
+        self._given = given
+        self._entries = {key: list(times) for key, times in given.entries.items()}
+        self._asking = {key: use.asking for key, use in given.slots.items()}
+
+    def refusal(self, row: Dispatch, guard: Guard) -> Refusal | None:
+        """Why this firing cannot get what it would ask for; None if it may, or nothing is known."""
+        window = full_window(row, guard, self._entries)
+        if window is not None:
+            return Refusal("throttled", f"{window.limit} in {window.seconds:g} s")
+        slot = guard.slot
+        use = None if slot is None else self._given.slots.get((*row.runbook, slot.key))
+        if slot is None or use is None:
+            return None
+        # Where a slot is free, who is first in the queue is about to have it, and leaves a place. Who asks will have
+        # one, unless a window is in its way.
+        asking = 0 if guard.windows else self._asking[(*row.runbook, slot.key)]
+        if use.held + use.queued + asking < _places(slot):
+            return None
+        if slot.on_conflict == "queue":
+            return Refusal("queue_full", f"{slot.queue_limit} wait")
+        return Refusal("slot_taken", f"{slot.limit} of {slot.limit}")
+
+    def has_room(self, row: Dispatch) -> bool:
+        """Whether this firing asks for something, and may get it."""
+        return row.guard is not None and self.refusal(row, row.guard) is None
+
+    def claim(self, row: Dispatch) -> None:
+        """This one asks: whoever comes after it in the batch finds so much less, if nothing else can refuse it.
+
+        Not for an event that was taken in before: what its firing got is counted already.
+        """
+        guard = row.guard
+        assert guard is not None, f"expected {row.id} to be guarded"
+        if guard.slot is None and len(guard.windows) == 1:
+            entries = self._entries.get((*row.runbook, guard.windows[0].key))
+            if entries is not None:
+                insort(entries, row.received_at)
+        elif guard.slot is not None and not guard.windows:
+            key = (*row.runbook, guard.slot.key)
+            if key in self._asking:
+                self._asking[key] += 1
 
 
 def _places(slot: Slot) -> int:
