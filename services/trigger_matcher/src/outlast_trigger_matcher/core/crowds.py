@@ -34,7 +34,10 @@ class Crowds:
 
 
 class SlotUse(NamedTuple):
-    """How many hold a slot of a key, wait for one, and have asked without an answer yet, all at one instant."""
+    """How many hold a slot of a key, wait for one, and have asked without an answer yet, all at one instant.
+
+    Of those who ask, none that a window may be in the way of.
+    """
 
     held: int = 0
     queued: int = 0
@@ -99,8 +102,8 @@ class Places:
         if slot is None or use is None:
             return None
         # Where a slot is free, who is first in the queue is about to have it, and leaves a place. Who asks will have
-        # one, unless a window is in its way.
-        asking = 0 if guard.windows else self._asking[(*row.runbook, slot.key)]
+        # one: nothing else can refuse it.
+        asking = self._asking[(*row.runbook, slot.key)]
         if use.held + use.queued + asking < _places(slot):
             return None
         if slot.on_conflict == "queue":
