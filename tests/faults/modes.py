@@ -103,13 +103,12 @@ class DegradedStack(ModesStack):
         """How many runs of this kind there are."""
         return sum(count for each, count in self.modes().items() if each[:2] == (mode, is_degraded))
 
-    def emit_until(self, mode: str, is_degraded: bool, most: int = 90) -> None:
-        """Events one after the other until one more run of this kind has begun: the first may still go where they
-        went before."""
-        before = self.begun(mode, is_degraded)
+    def emit_until(self, mode: str, is_degraded: bool, beyond: int = 0, most: int = 90) -> None:
+        """Events one after the other until more runs of this kind than those have begun: the first may still go
+        where they went before."""
 
         def is_there() -> bool:
-            return self.begun(mode, is_degraded) > before
+            return self.begun(mode, is_degraded) > beyond
 
         for _ in range(most):
             self.emit(1)
@@ -149,10 +148,11 @@ def run_degradation(folder: Path, *, durable: int, settle_seconds: float) -> Mod
         wait_until(lambda: stack.dispatched() >= len(stack.sent), settle_seconds, "events taken in")
         durable_rows = "select execution_id::text from dispatch.dispatches where mode = 'workflow'"
         durables = {row[0] for row in stack.rows(durable_rows)}
+        marked = stack.begun("inline", True)
         stack.proxy.shut()
         stack.kill_everything()
         wait_until(lambda: stack.is_ready("trigger_matcher"), WAITS_SECONDS, "a matcher")
-        stack.emit_until("inline", True)
+        stack.emit_until("inline", True, beyond=marked)
         stack.proxy.open()
         wait_until(
             lambda: stack.finished() >= len(stack.sent), settle_seconds, f"an end of all: {stack.modes()}"
