@@ -123,6 +123,17 @@ async def test_of_several_firings_at_once_the_first_starts_unless_they_may_overl
     assert [word.reason for word in said.of(Withheld)] == ["overlap", "overlap"]
 
 
+async def test_a_firing_that_is_said_again_beside_the_next_one_is_no_run_that_it_overlaps(make: Make):
+    """As after the loss of the broker's data, when the last day is said once more."""
+    matcher = await scheduled(make)
+    (first,) = (await fire(matcher, firing(0))).of(Start)
+    await matcher.comes_to(Finished, first.execution_id)
+    await matcher.records(first.execution_id)
+    said = await fire(matcher, firing(0), firing(1), firing(2))
+    assert [start.event.time.hour for start in said.of(Start)] == [10]
+    assert [word.reason for word in said.of(Withheld)] == ["overlap"]
+
+
 def received(topic: str, **changed: Any) -> Received:
     """An event that pretends to be of the timer scheduler, or not quite."""
     outgoing = firing()

@@ -155,6 +155,9 @@ class IntakeWork:
             event.key: rule for each in fired if (rule := self._fires_alone(event := each.event)) is not None
         }
         unended = set(await self._store.unended(sorted(set(alone.values())))) if alone else set[RuleKey]()
+        several = len(alone) > len(set(alone.values()))
+        # What is said again begins nothing that a next firing of the same batch would overlap.
+        repeated = await self._store.seen(alone) if several else frozenset[EventKey]()
         drafts: list[tuple[DomainEvent, Draft]] = []
         for each in fired:
             event, rule = each.event, alone.get(each.event.key)
@@ -167,7 +170,8 @@ class IntakeWork:
             for runbook_id in each.runbooks:
                 draft = known.births.draft(firing, known.runbooks.known(event.company_id, runbook_id), now)
                 drafts.append((event, draft))
-                if rule is not None and draft.row.status not in WITHHELD:
+                begins = event.key not in repeated and draft.row.status not in WITHHELD
+                if rule is not None and begins:
                     unended.add(rule)
         await self._begin(drafts, intake, turn)
 
