@@ -19,6 +19,7 @@ from tests.simulation.modes import check_runs
 from tests.simulation.receiver import Call
 from tests.simulation.scheduled import SCHEDULER, check_schedules
 from tests.simulation.signalled import check_signals
+from tests.simulation.silence import check_silence
 from tests.simulation.system import System
 from tests.simulation.waited import check_attempts, check_timers
 from tests.simulation.workload import expected
@@ -35,6 +36,7 @@ def check_invariants(system: System, is_at_rest: bool) -> list[Violation]:
     for check in (
         _alive, _one_writer, _replay, _accepted, check_orders, check_runs, _actions, _settled, _dead_letters,
         check_timers, check_attempts, check_signals, check_guards, check_schedules,
+        check_silence,
     ):  # fmt: skip
         found += check(system)
         if len(found) > VIOLATIONS_MAX:

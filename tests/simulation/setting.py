@@ -6,6 +6,7 @@ from random import Random
 from outlast_trigger_matcher.engines import Mode
 
 UNLIMITED = 1_000_000
+WATCHED_SHARE = 0.0
 SCHEDULED_SHARE = 0.0
 
 
@@ -22,6 +23,9 @@ class Setting:
     has_schedules: bool = False
     """Runbooks that run by the clock, which takes long steps now and then."""
 
+    has_watchdog: bool = False
+    """Runs that are silent for a while are asked about."""
+
     @property
     def has_waits(self) -> bool:
         """Whether runs await signals. Not where doubles are compared: a signal makes another run of them."""
@@ -32,6 +36,7 @@ PLAIN = Setting()
 GUARDED = Setting(has_guards=True)
 SHADOW = Setting(has_guards=True, mode="shadow")
 INLINE = Setting(has_guards=True, mode="inline")
+WATCHED = Setting(has_guards=True, mode="inline", has_watchdog=True)
 SCHEDULED = Setting(has_schedules=True)
 
 
@@ -46,4 +51,5 @@ def setting_of(seed: int) -> Setting:
         company_runs_max=random.choice((*[UNLIMITED] * 6, 12)),
         may_degrade=random.random() < 0.4,
         has_schedules=random.random() < SCHEDULED_SHARE,
+        has_watchdog=random.random() < WATCHED_SHARE,
     )

@@ -30,6 +30,7 @@ from outlast_action_executor.ports import Concurrency, Ports
 from outlast_engine import store as engine_store
 from outlast_engine.work import EngineWork
 from outlast_finalizer import store as finalizer_store
+from outlast_finalizer.watchdog import WatchdogAgenda
 from outlast_finalizer.work import FinalizerWork
 from outlast_signal_delivery import store as signal_store
 from outlast_signal_delivery.agenda import SignalAgenda
@@ -62,6 +63,7 @@ from tests.simulation.referee import BreakerReferee, SlotReferee
 from tests.simulation.scheduled import ScheduleReferee
 from tests.simulation.setting import UNLIMITED, Setting, setting_of
 from tests.simulation.signaller import AFTERWARDS, SignalEdge, Signaller
+from tests.simulation.silence import PATIENCE, SilenceReferee
 from tests.simulation.workload import Event
 from tests.stores.memory_engine import MemoryEngineStore
 from tests.stores.memory_finalizer import MemoryFinalizerStore
@@ -95,7 +97,8 @@ class Parts:
     executor: type[ExecutorLoop] = ExecutorLoop
     fence: Callable[[], LocalFence] = LocalFence
     engine: Callable[[MemoryEngineStore], Work] = EngineWork
-    finalizer: Callable[[MemoryFinalizerStore], Work] = FinalizerWork
+    finalizer: Callable[..., Work] = FinalizerWork
+    watchdog: type[WatchdogAgenda] = WatchdogAgenda
     timers: Callable[[MemoryTimerStore, Clock], TimerWork] = TimerWork
     schedules: type[CronWork] = CronWork
     signals: Callable[[LocalFence], MemorySignalStore] = MemorySignalStore
@@ -145,6 +148,7 @@ class System:
         self.slots = SlotReferee(self.dispatch.dispatches)
         self.breakers = BreakerReferee(self.records)
         self.clockwork = schedules.Clockwork(seed, self.world)
+        self.silence = SilenceReferee(self.world.clock)
         self.schedules = ScheduleReferee(self.world.clock, self.dispatch.dispatches, self._is_over)
         self.slots.is_calm = self.world.rates == CALM
         if self.setting.company_runs_max < UNLIMITED:
@@ -212,6 +216,7 @@ class System:
 
     def _note_appended(self, outgoing: Outgoing) -> None:
         self.schedules.hear(outgoing)
+        self.silence.hear(outgoing)
         if outgoing.topic.startswith("activities.") and outgoing.key:
             self.ordered.add(outgoing.key.decode())
 
@@ -324,10 +329,12 @@ class System:
         return [loop]
 
     async def _start_finalizer(self, process: Process) -> Sequence[Loop]:
-        store = self._guarded(self.records, ("commit",), ("finished", "compared", "given_up"))
-        work = self.parts.finalizer(store)
-        followed = [topics.LIFECYCLE, topics.CONTROL_COMMANDS]
-        return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, followed)]
+        store = self._guarded(self.records, ("commit",), ("finished", "compared", "given_up", "silent"))
+        followed, agenda = [topics.LIFECYCLE, topics.CONTROL_COMMANDS], None
+        if self.setting.has_watchdog:
+            agenda = self.parts.watchdog(store, self.world.clock, PATIENCE)
+        work = self.parts.finalizer(store, PATIENCE)
+        return [self._loop(process, finalizer_store.LOOP, self.finalizer_fence, work, followed, agenda)]
 
     async def _start_timers(self, process: Process) -> Sequence[Loop]:
         store = self._guarded(self.timers, ("commit",), ("pages",))
