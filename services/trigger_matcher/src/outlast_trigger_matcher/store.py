@@ -106,7 +106,7 @@ class PostgresMatcherStore:
     async def _decide(self, connection: asyncpg.Connection, plan: Plan) -> Board:
         touched = sorted({*plan.wanted, *plan.closed, *plan.waiting, *plan.compared})
         found = await connection.fetch(self._queries["lock_rows"], touched)
-        rows = [row for each in found if (row := records.to_dispatch(each)).id in plan.wanted]
+        rows = [records.to_dispatch(each) for each in found if str(each["execution_id"]) in plan.wanted]
         asking = [row for row in rows if row.may_take_slot]
         runbooks = sorted({row.runbook for row in asking})
         if runbooks:
