@@ -6,8 +6,8 @@ from random import Random
 from outlast_trigger_matcher.engines import Mode
 
 UNLIMITED = 1_000_000
-WATCHED_SHARE = 0.0
-SCHEDULED_SHARE = 0.0
+WATCHED_SHARE = 0.4
+SCHEDULED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
