@@ -11,6 +11,7 @@ from outlast.contracts.topics import TopicPartition
 from outlast.messaging.ports import Outgoing
 from outlast.runbooks.schedules import Schedule
 from outlast.runtime.work import Turn
+from outlast.testing.faults import Rates
 from outlast_timer_scheduler import cron_work
 from outlast_timer_scheduler.core import missed
 from outlast_timer_scheduler.core.entries import Row, Settlement, Wanted, settle
@@ -18,9 +19,14 @@ from outlast_timer_scheduler.core.firings import Fired, message
 from outlast_timer_scheduler.cron_work import CronWork
 from outlast_trigger_matcher.inbound import DomainEvent
 from outlast_trigger_matcher.intake import IntakeWork
+from outlast_trigger_matcher.ports import EventKey
 from tests.simulation.caught import LOSSY, assert_caught
 from tests.simulation.setting import SCHEDULED
 from tests.simulation.system import Parts
+from tests.stores.memory_matcher import MemoryMatcherStore
+
+REPEATING = Rates(disturbance=10, weights={"loss": 4, "double": 60})
+"""What was said comes again and again."""
 
 
 def test_ids_not_made_of_the_instant_a_time_that_is_said_twice_fires_twice(monkeypatch: pytest.MonkeyPatch):
@@ -111,3 +117,14 @@ def test_overlap_not_looked_at_a_run_begins_beside_the_last_one(monkeypatch: pyt
 
     monkeypatch.setattr(IntakeWork, "_fires_alone", never)
     assert_caught(Parts(), "overlap", setting=SCHEDULED)
+
+
+class NothingSeen(MemoryMatcherStore):
+    """A firing that is said again is taken for a run that begins."""
+
+    async def seen(self, keys: Collection[EventKey]) -> frozenset[EventKey]:
+        return frozenset()
+
+
+def test_repeated_firings_not_told_from_new_ones_the_next_time_is_skipped_beside_nothing():
+    assert_caught(Parts(matcher_store=NothingSeen), "overlap", setting=SCHEDULED, rates=REPEATING)
