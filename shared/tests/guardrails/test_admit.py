@@ -257,6 +257,15 @@ def test_a_slot_found_taken_again_names_who_holds_it_so_that_a_lost_release_is_s
     assert words(gate.release("k", "ghost")) == {"b": "admitted"}
 
 
+def test_a_queue_found_full_names_who_holds_the_slot_so_that_ghosts_in_it_leave_one_after_the_other() -> None:
+    gate = Gate()
+    gate.ask(slotted("ghost", 0, queue_limit=1), slotted("another", 1, queue_limit=1))
+    assert words(gate.ask(slotted("c", 2, queue_limit=1))) == {"c": "queue_full", "ghost": "admitted"}
+    assert words(gate.release("k", "ghost")) == {"another": "admitted"}
+    assert words(gate.release("k", "another")) == {}
+    assert words(gate.ask(slotted("d", 3, queue_limit=1))) == {"d": "admitted"}
+
+
 def test_keys_do_not_know_each_other() -> None:
     gate = Gate()
     one, two = Slot(key="1"), Slot(key="2")

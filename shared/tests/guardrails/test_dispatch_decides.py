@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outlast.contracts.guarding import Ask, GateRequest, Release, Slot, Verdict, Window
@@ -137,6 +137,7 @@ def handled(guards: Guards, message: Ask | Release) -> tuple[Verdict, ...]:
     st.integers(0, 3),
     st.integers(0, 2**32),
 )
+@example(slots=1, per_window=5, skips=False, queue_limit=2, badness=1, seed=0)  # a queue full of ghosts
 @settings(max_examples=150, deadline=None)
 def test_rows_get_what_is_allowed_and_no_more_and_nothing_stays_behind(
     slots: int, per_window: int, skips: bool, queue_limit: int, badness: int, seed: int

@@ -6,8 +6,9 @@ So no stretch of time gets more than the limit, in whatever order the asks arriv
 one: first come by the broker's time of its event, first served. Resuming runs pass no window and always wait.
 
 The same ask gets the same answer: who holds is admitted, who waits is queued, who was told no is told no again. The
-other way round, an ask that finds the slot taken again names its holders again: a holder that the dispatch does not
-know as one is released by it, so nothing that was lost on the way keeps a slot.
+other way round, an ask that finds the slot taken again, or the queue full, names its holders again: a holder that the
+dispatch does not know as one is released by it, and then the first in the queue; so nothing that was lost on the way
+keeps a slot or a place.
 """
 
 from datetime import datetime
@@ -96,7 +97,7 @@ def _answer(guards: Guards, ask: Ask, verdicts: Verdicts, taken_again: dict[str,
             verdicts[ask.id] = Verdict(id=ask.id, verdict=ADMITTED)
         return
     verdicts[ask.id] = refusal
-    if slot is not None and refusal.reason == SLOT_TAKEN:
+    if slot is not None and refusal.reason in {SLOT_TAKEN, QUEUE_FULL}:
         taken_again[slot.key] = None
 
 
