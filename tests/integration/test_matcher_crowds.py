@@ -46,12 +46,26 @@ async def test_a_crowd_asks_for_what_is_left_and_no_more(make: Make) -> None:
     matcher.define("window", guardrails={"throttles": [{"limit": 2, "per": "1m"}]})
     matcher.define("slot", guardrails={"concurrency_limit": 1, "queue_limit": 2})
     said = await crowd(matcher, "all")
-    assert {each.runbook_id: len(each.asks) for each in said.of(GateRequest)} == {"window": 2, "slot": 3}
-    assert words(said) == {("skipped", "throttled", "2 in 60 s"), ("skipped", "queue_full", "2 wait")}
+    assert {each.runbook_id: len(each.asks) for each in said.of(GateRequest)} == {"window": CROWD, "slot": 3}
+    assert words(said) == {("skipped", "queue_full", "2 wait")}
     said = await crowd(matcher, "more")
-    assert [(each.runbook_id, len(each.asks)) for each in said.of(GateRequest)] == [("window", 2)], (
+    assert [(each.runbook_id, len(each.asks)) for each in said.of(GateRequest)] == [("window", CROWD)], (
         "who asks for a slot has a place; who asks about a window is known when it is entered"
     )
+
+
+async def test_who_asks_about_a_window_keeps_nobody_out_before_it_is_entered(make: Make) -> None:
+    matcher = await make()
+    matcher.define(guardrails={"throttles": [{"limit": 2, "per": "1m"}]})
+    (first,) = (await matcher.events("first")).asks
+    asks = (await crowd(matcher, "early")).asks
+    assert len(asks) == CROWD, (
+        "the gate may give what is left to one that has asked already, or to none of these"
+    )
+    await matcher.advise("admitted", first.id)
+    assert len((await crowd(matcher, "late")).asks) == CROWD
+    await matcher.advise("admitted", asks[0].id)
+    assert (await crowd(matcher, "last")).asks == []
 
 
 async def test_an_event_that_comes_again_takes_no_place_of_those_that_come_with_it(make: Make) -> None:
@@ -62,7 +76,10 @@ async def test_an_event_that_comes_again_takes_no_place_of_those_that_come_with_
     for each, name in zip(asks, ("window", "slot"), strict=True):
         await matcher.advise("admitted", each.id, name=name)
     said = await crowd(matcher, "all")
-    assert len(said.asks) == 2, "one entry is left in the window, and one place in the queue"
+    asked = {each.runbook_id: len(each.asks) for each in said.of(GateRequest)}
+    assert asked == {"window": CROWD - 1, "slot": 1}, (
+        "the first has what it wanted; one place in the queue is left"
+    )
 
 
 async def test_who_asks_with_a_window_in_its_way_takes_no_place_in_the_queue(make: Make) -> None:
@@ -78,7 +95,7 @@ async def test_a_window_that_has_room_or_has_it_again_is_asked_about(make: Make)
     (first,) = (await matcher.events("first")).asks
     await matcher.advise("admitted", first.id)
     matcher.clock.seconds += 60
-    assert len((await crowd(matcher, "after")).asks) == 1
+    assert len((await crowd(matcher, "after")).asks) == CROWD
 
 
 async def test_a_crowd_at_a_taken_slot_with_a_full_queue_is_withheld_as_it_is_taken_in(make: Make) -> None:

@@ -186,7 +186,7 @@ class IntakeWork:
         for event, draft in drafts:
             # Whether a schedule's firing begins decides about the next one: those are told apart already.
             row = self._known.births.begin(draft, places if event.scheduled is None else nothing_known)
-            if row.status == "requested" and event_key(row) not in seen:
+            if row.status == "requested" and event_key(row) not in seen and places.has_room(row):
                 places.claim(row)
             intake.dispatches.append(row)
             turn.pending.setdefault(event.received.at, []).append(row.id)

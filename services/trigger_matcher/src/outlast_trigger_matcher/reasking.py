@@ -112,7 +112,8 @@ class LanesAgenda:
         ready = await self._pressing.deferred(lanes, limit, DEFERRED_MAX, with_held=is_back)
         self._has_deferred = bool(ready)
         self._let_go(ready, plan)
-        held = await self._pressing.held(lanes, PAGE_MAX) if is_back else ()
+        has_seen_all = len(ready) < DEFERRED_MAX  # else there may be room for more than were let go
+        held = await self._pressing.held(lanes, PAGE_MAX) if is_back and has_seen_all else ()
         for each in held:
             if each not in plan.wanted:
                 plan.do(each, partial(Board.defer, execution_id=each))

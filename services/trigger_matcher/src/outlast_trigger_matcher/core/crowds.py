@@ -6,7 +6,7 @@ that was so when the firing was there already. So a firing that is refused here 
 whoever is not refused asks the gate, and the dispatch decides as ever.
 """
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,12 +89,11 @@ class Places:
 
     def __init__(self, given: GivenOut) -> None:
         self._given = given
-        self._entries = {key: list(times) for key, times in given.entries.items()}
         self._asking = {key: use.asking for key, use in given.slots.items()}
 
     def refusal(self, row: Dispatch, guard: Guard) -> Refusal | None:
         """Why this firing cannot get what it would ask for; None if it may, or nothing is known."""
-        window = full_window(row, guard, self._entries)
+        window = full_window(row, guard, self._given.entries)
         if window is not None:
             return Refusal("throttled", f"{window.limit} in {window.seconds:g} s")
         slot = guard.slot
@@ -115,17 +114,14 @@ class Places:
         return row.guard is not None and self.refusal(row, row.guard) is None
 
     def claim(self, row: Dispatch) -> None:
-        """This one asks: whoever comes after it in the batch finds so much less, if nothing else can refuse it.
+        """This one asks, and has room: who comes after it in the batch finds a place less, if no window is in its way.
 
-        Not for an event that was taken in before: what its firing got is counted already.
+        Not for an event that was taken in before: what its firing got is counted already. Of a window nothing is
+        claimed: those who asked before may fill it, and who then is refused would have kept others out for nothing.
         """
         guard = row.guard
         assert guard is not None, f"expected {row.id} to be guarded"
-        if guard.slot is None and len(guard.windows) == 1:
-            entries = self._entries.get((*row.runbook, guard.windows[0].key))
-            if entries is not None:
-                insort(entries, row.received_at)
-        elif guard.slot is not None and not guard.windows:
+        if guard.slot is not None and not guard.windows:
             key = (*row.runbook, guard.slot.key)
             if key in self._asking:
                 self._asking[key] += 1
