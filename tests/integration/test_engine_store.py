@@ -1,5 +1,6 @@
 """One suite for the engine's rows, in memory and in Postgres: histories, definitions, what is open, who leaves it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from outlast import ids
 from outlast.contracts.lifecycle import Difference
 from outlast.contracts.messages import EventReference, OutcomeStep, RunbookReference
 from outlast.contracts.topics import ENGINE_INBOX, Claim, TopicPartition
-from outlast.db.fence import Fence, Move, PostgresFence
+from outlast.db.fence import Fence, Move, PostgresFence, acquire
 from outlast.db.local import LocalFence
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.partitioning import ensure_weekly_partitions
@@ -205,6 +206,53 @@ async def test_a_turn_of_many_events_is_stored_and_refused_as_one_of_few(rows: R
     with pytest.raises(Fenced):
         await rows.commit(Changes(events=of(fresh, wanted), closed=[stays]))
     assert await rows.open() == [stays, fresh]
+
+
+@pytest.mark.parametrize("events", [1, SMALL_EVENTS_MAX + 1])
+async def test_of_two_offsets_neither_moves_when_one_is_not_where_it_was(rows: Rows, events: int) -> None:
+    name = execution(1)
+    wanted = history(begun("workflow"), *(CancelRequested(by="ana", at=NOW) for _ in range(events - 1)))
+    at = [TopicPartition(ENGINE_INBOX, number) for number in (0, 1)]
+
+    def moves(*expected: int) -> list[Move]:
+        return [
+            Move(each, rows.epochs[each.partition], offset, 9)
+            for each, offset in zip(at, expected, strict=True)
+        ]
+
+    with pytest.raises(Fenced):
+        await rows.store.commit(Changes(events=of(name, wanted)), moves(0, 7))
+    assert await rows.store.load([name]) == {}
+    await rows.store.commit(Changes(events=of(name, wanted)), moves(0, 0))
+    assert await rows.store.load([name]) == {name: wanted}
+
+
+async def test_an_owner_that_is_replaced_while_its_commit_waits_for_the_row_stores_nothing(
+    postgres: str,
+) -> None:
+    pool = await connect_pool(postgres, "engine", 3, is_reset=False)
+    await migrate(pool, "engine", migration_files("outlast_engine"))
+    await ensure_weekly_partitions(pool, "engine", "history", NOW)
+    rows = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
+    await rows.own(0)
+    name = execution(1)
+    async with pool.acquire() as newer:
+        taking = newer.transaction()
+        await taking.start()
+        await acquire(newer, LOOP, [Claim(TopicPartition(ENGINE_INBOX, 0), "id")])
+        commit = asyncio.create_task(
+            rows.commit(Changes(events=of(name, history(begun("workflow"))), opened=[opened(name)]))
+        )
+        waits = "select count(*) from pg_locks where not granted"
+        async with asyncio.timeout(30):
+            while not await newer.fetchval(waits):  # noqa: ASYNC110 - the server sets no event of ours
+                await asyncio.sleep(0.01)
+        await taking.commit()
+    with pytest.raises(Fenced):
+        await commit
+    assert await rows.store.load([name]) == {}
+    assert await rows.open() == []
+    await pool.close()
 
 
 async def test_a_definition_is_kept_once(rows: Rows) -> None:

@@ -114,7 +114,7 @@ with wanted as (
     where p.loop = $1 and p.epoch = w.epoch and p.next_offset = w.expected_offset
     order by p.topic, p.partition for update of p
 ), fence as materialized (
-    select 1 where (select count(*) from held) = cardinality($2::text[])
+    select 1 where (select count(distinct (topic, partition)) from held) = cardinality($2::text[])
 ), moved as (
     update partitions p
     set next_offset = held.next_offset, attempts = 0,
@@ -127,8 +127,6 @@ with wanted as (
 """Either every offset is moved or none is, and then `fence` is empty."""
 
 _MOVE = f"{_MOVED} select count(*) from moved"
-PARAMETERS = 7
-"""Those that a statement of `fenced` begins with (`parameters`); its own come after them."""
 
 
 async def acquire(connection: asyncpg.Connection, loop: str, claims: Sequence[Claim]) -> list[Owned]:
@@ -162,7 +160,8 @@ def fenced(parts: str) -> str:
     """The statement that moves offsets and does these parts, or nothing: one round trip, and its own transaction.
 
     For commits of a few rows, whose round trips cost more than their work. The parts are the further items of its
-    `with`, and take effect `where exists (select from fence)`. It returns what `check` wants.
+    `with`, take effect `where exists (select from fence)`, and begin their own parameters at $8, after `parameters`. It
+    returns what `check` wants.
     """
     return f"{_MOVED}, {parts} select count(*) from moved"
 
