@@ -174,11 +174,11 @@ class _Keeper:
         while not self._ending:
             began = time.monotonic()
             starts += 1
-            reason = await self._live_once()
+            reason, status = await self._live_once()
             if self._ending:
                 return
             short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 0
-            is_away = reason == _exited(TRY_AGAIN_STATUS) and began - first_began < START_SECONDS_MAX
+            is_away = status == TRY_AGAIN_STATUS and began - first_began < START_SECONDS_MAX
             if not self._ready.done() and starts >= START_ATTEMPTS_MAX and not is_away:
                 self._fail(reason)
                 return
@@ -189,14 +189,14 @@ class _Keeper:
             )
             await asyncio.sleep(pause)
 
-    async def _live_once(self) -> str:
-        """Prepare, start, wait until ready, wait until dead. How it ended."""
+    async def _live_once(self) -> tuple[str, int | None]:
+        """Prepare, start, wait until ready, wait until dead. How it ended, in words and by its exit status."""
         began = time.monotonic()
         try:
             await asyncio.to_thread(self._program.prepare)
             child = await self._spawn()
         except (OSError, RuntimeError, psutil.Error) as error:
-            return f"could not start: {error}"
+            return f"could not start: {error}", None
         exited = asyncio.create_task(child.wait())
         try:
             ready = asyncio.create_task(self._poll_ready(began))
@@ -207,12 +207,13 @@ class _Keeper:
                 if identity is not None:
                     await asyncio.to_thread(end_group, identity)
                 await exited
-                return f"not ready within {READY_DEADLINE_SECONDS:.0f} s"
+                return f"not ready within {READY_DEADLINE_SECONDS:.0f} s", None
             status = await exited
         finally:
             exited.cancel()
         self._kill_group(child.pid)
-        return f"killed by {signal.Signals(-status).name}" if status < 0 else _exited(status)
+        words = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        return words, status
 
     async def _poll_ready(self, began: float) -> bool:
         while time.monotonic() - began < READY_DEADLINE_SECONDS:
@@ -267,10 +268,6 @@ class _Keeper:
     def _change(self, **changes: object) -> None:
         self._state = replace(self._state, **changes)  # pyright: ignore[reportArgumentType] - names checked by replace
         self._note(self._state)
-
-
-def _exited(status: int) -> str:
-    return f"exited with status {status}"
 
 
 def tail(log: Path, lines: int = 25) -> str:
