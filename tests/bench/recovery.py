@@ -45,6 +45,7 @@ class Load:
 
     def __post_init__(self) -> None:
         self._is_over = threading.Event()
+        self._fault = ""
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._events, self._signals)]
         for thread in self._threads:
             thread.start()
@@ -72,13 +73,16 @@ class Load:
             except (httpx.TransportError, OSError):
                 continue  # the service is being killed: the next one will do
             if answer.is_client_error:
-                raise RuntimeError(f"bench: a signal was refused: {answer.text}")
+                self._fault = f"bench: a signal was refused: {answer.text}"
+                return
 
     def stop(self) -> None:
-        """End it."""
+        """End it; and the bench, if it was no load."""
         self._is_over.set()
         for thread in self._threads:
             thread.join(10)
+        if self._fault:
+            raise SystemExit(self._fault)
 
 
 def measure_recovery(system: System, folder: Path) -> None:

@@ -130,8 +130,9 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         while self.producer.flush(5) or self._refused:
             assert time.monotonic() < deadline, f"events not taken by the broker: {len(self._refused)}"
-            if self._refused:
-                self.producer.flush(5)
+            if self._refused and not self.producer.flush(
+                0
+            ):  # else what is under way would go with the producer
                 again, self._refused = self._refused, []
                 self.producer = self._new_producer()  # the old one may have met a fatal error
                 for envelope in again:
