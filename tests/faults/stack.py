@@ -165,11 +165,14 @@ class Stack:
 
     # ---- deaths ----------------------------------------------------------------------------------------------
 
-    def kill(self, name: str) -> None:
-        """SIGKILL a process; of Postgres the whole process group with every backend."""
+    def kill(self, name: str) -> int | None:
+        """SIGKILL a process; of Postgres the whole process group with every backend.
+
+        Returns how often it had been started again till then; None when it was just being started again, and lives.
+        """
         known = status(run_dir=self.folder / "run").processes.get(name)
         if known is None or known.pid is None:
-            return
+            return None
         try:
             victims = [psutil.Process(known.pid)]
             if name == "postgres":
@@ -178,7 +181,20 @@ class Stack:
                 victim.send_signal(signal.SIGKILL)
             self.kills += 1
         except psutil.NoSuchProcess:
-            return
+            pass  # dead already, and not yet started again
+        return known.restarts
+
+    def kill_and_await(self, name: str) -> None:
+        """Kill it for sure, and wait until its next life is ready."""
+        killed: list[int] = []
+
+        def is_killed() -> bool:
+            restarts = self.kill(name)
+            killed.extend(() if restarts is None else (restarts,))
+            return restarts is not None
+
+        wait_until(is_killed, READY_SECONDS, f"a {name} to kill")
+        wait_until(lambda: self._is_back(name, killed[0]), READY_SECONDS, f"restart of {name}")
 
     def kill_everything(self) -> None:
         """Every process of the system within milliseconds, the supervisor excepted."""
@@ -191,10 +207,8 @@ class Stack:
 
         The data goes first: a broker that is started again at once must not find it.
         """
-        restarts = status(run_dir=self.folder / "run").processes["kafka"].restarts
         (self.folder / "run" / "data" / "kafka").rename(self.folder / f"lost-{self.kills}")
-        self.kill("kafka")
-        wait_until(lambda: self._is_back("kafka", restarts), READY_SECONDS, "an empty broker")
+        self.kill_and_await("kafka")
 
     def dispatched(self) -> int:
         """Events of this company that are accepted: their runs are in the matcher's rows."""
@@ -204,9 +218,7 @@ class Stack:
         """The next life of the service dies when it passes the point for the nth time. Returns the token."""
         token = uuid.uuid4().hex
         self.control.write_text(json.dumps({"service": service, "point": point, "nth": nth, "token": token}))
-        restarts = status(run_dir=self.folder / "run").processes[service].restarts
-        self.kill(service)
-        wait_until(lambda: self._is_back(service, restarts), READY_SECONDS, f"restart of {service}")
+        self.kill_and_await(service)
         return token
 
     def is_ready(self, name: str) -> bool:
