@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import psutil
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from outlast_local import down, status, up
 from tests.faults.receiver import Receiver
@@ -133,6 +133,7 @@ class Stack:
             if self._refused and not self.producer.flush(
                 0
             ):  # else what is under way would go with the producer
+                time.sleep(0.2)  # the topic is being made again
                 again, self._refused = self._refused, []
                 self.producer = self._new_producer()  # the old one may have met a fatal error
                 for envelope in again:
@@ -150,7 +151,10 @@ class Stack:
                 self._refused.append(envelope)
 
         key = json.loads(envelope)["id"].encode()
-        self.producer.produce(f"platform.{PRODUCER}.events", envelope, key=key, on_delivery=told)
+        try:
+            self.producer.produce(f"platform.{PRODUCER}.events", envelope, key=key, on_delivery=told)
+        except KafkaException as fault:  # at once, where the topic is known to be gone
+            told(fault, None)
 
     def _produce(self, event_id: str, *, scanner: str, target: str) -> None:
         """One event; whoever calls again with the id sends it twice."""
