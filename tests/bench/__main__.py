@@ -8,7 +8,6 @@ import argparse
 import multiprocessing
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from tests.bench.processes import cpu_by_process, line
 from tests.bench.receiver import Receiver
 from tests.bench.recovery import measure_recovery
 from tests.bench.system import bring_up, import_findings, prepare, take_down
+from tests.bench.verdict import judge
 
 ROUNDS = 3
 TARGETS = {"B1": 0.5, "B2": 0.25}
@@ -95,18 +95,7 @@ def measure(name: str, on: Bench) -> None:
     storm.close()
     if on.is_alone:
         return
-    judge(name, bares, ours)
-
-
-def judge(name: str, bares: list[Bare], ours: list[Figures]) -> None:
-    """The verdict on the medians."""
-    rate = statistics.median(f.rate for f in ours) / statistics.median(b.rate for b in bares)
-    cpu = statistics.median(b.cpu_per_thousand for b in bares) / statistics.median(
-        f.cpu_per_thousand for f in ours
-    )
-    verdict = "met" if cpu >= TARGETS[name] else "missed"
-    print(f"{name} {rate:.2f} by rate, {cpu:.2f} by CPU-seconds")
-    print(f"{name} {cpu:.2f} target {TARGETS[name]:.2f} {verdict}", flush=True)
+    judge(name, ours, bares, TARGETS[name])
 
 
 def measure_latency(on: Bench, receiver: Receiver) -> None:

@@ -4,13 +4,13 @@ Inline is asked for by the runbook, so that both run on the same system in turn;
 has a system of its own, after the others.
 """
 
-import statistics
 import time
 from pathlib import Path
 
 from tests.bench.load import PRODUCER, Figures, Storm, System, client, runbook
 from tests.bench.receiver import Receiver
 from tests.bench.system import bring_up, import_findings, ok, prepare, take_down
+from tests.bench.verdict import judge
 
 INLINE_TARGET, SHADOW_TARGET = 1.3, 0.6
 """Times the rate of B2."""
@@ -32,7 +32,7 @@ def measure_inline(system: System, findings: list[str], receiver: Receiver, roun
             flush=True,
         )
     storm.close()
-    _judge("B3 inline", inline, durable, INLINE_TARGET)
+    judge("B3 inline", inline, durable, INLINE_TARGET, " x B2")
     return durable
 
 
@@ -51,20 +51,9 @@ def measure_shadow(folder: Path, receiver: Receiver, durable: list[Figures], rou
                 f"B3 shadow round {number + 1}: {each.rate:.0f}/s {each.cpu_per_thousand:.2f} CPU-s/1000",
                 flush=True,
             )
-        _judge("B3 shadow", shadow, durable, SHADOW_TARGET)
+        judge("B3 shadow", shadow, durable, SHADOW_TARGET, " x B2")
     finally:
         take_down(folder)
-
-
-def _judge(name: str, ours: list[Figures], durable: list[Figures], target: float) -> None:
-    """The verdict on the medians; where rate and CPU disagree, CPU decides."""
-    rate = statistics.median(f.rate for f in ours) / statistics.median(f.rate for f in durable)
-    cpu = statistics.median(f.cpu_per_thousand for f in durable) / statistics.median(
-        f.cpu_per_thousand for f in ours
-    )
-    verdict = "met" if cpu >= target else "missed"
-    print(f"{name} {rate:.2f} by rate, {cpu:.2f} by CPU-seconds")
-    print(f"{name} {cpu:.2f} x B2 target {target:g} {verdict}", flush=True)
 
 
 def _switch(system: System, url: str, engine: str) -> None:
