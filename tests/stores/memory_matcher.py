@@ -116,7 +116,7 @@ class MemoryMatcherStore:
             if row.has_slot and row.slot_key is not None:
                 held[row.slot_key] = held.get(row.slot_key, 0) + 1
         entries: dict[WindowKey, list[datetime]] = {}
-        for key, at, _ in self.admissions:
+        for key, at, _ in sorted(self.admissions):
             entries.setdefault(key, []).append(at)
         return Board(rows, held, entries, plan.now)
 

@@ -50,7 +50,7 @@ class Changes:
     def is_small(self) -> bool:
         """Whether it is better stored in one statement: its parts do not see what the others do."""
         is_plain = not self.definitions and not self.compared
-        apart = not self.closed or {each.execution_id for each in self.opened}.isdisjoint(self.closed)
+        apart = {each.execution_id for each in self.opened}.isdisjoint(self.closed)
         return is_plain and len(self.events) <= SMALL_EVENTS_MAX and apart
 
 

@@ -101,7 +101,8 @@ class LanesWork:
             turn.pending.setdefault(received.at, []).append(verdict.id)
 
     def _follow(self, received: Received, plan: Plan, turn: Turn, unknown: list[str]) -> None:
-        """Most of what runs come to is of no concern here: only slots, and whether a run is under way."""
+        """Most of what runs come to is of no concern here: only slots, whether a run is under way, and that
+        its double is compared."""
         word = _word.decode(received.value)
         execution_id, origin = word.execution_id, word.origin
         step: Callable[[Board], None] | None = None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from outlast.contracts.guarding import Verdict, Window
+from outlast.contracts.guarding import Verdict
 from outlast.contracts.messages import Start
 from outlast_trigger_matcher.core.crowds import full_window
 from outlast_trigger_matcher.core.rows import UNSENT, Admission, Dispatch, Guard, SlotKey, WindowKey
@@ -52,7 +52,7 @@ class Board:
     ) -> None:
         self.rows = {row.id: row for row in rows}
         self.held = dict(held)
-        self.entries = {key: sorted(times) for key, times in entries.items()}
+        self.entries = {key: list(times) for key, times in entries.items()}
         self.now = now
         self.changed: dict[str, None] = {}
         self.moved: dict[str, None] = {}
@@ -86,7 +86,7 @@ class Board:
         if verdict.verdict == "skipped":
             self._end(row, "skipped", verdict.reason or "throttled", verdict.detail)
             return
-        full = self._full_window(row)
+        full = full_window(row, guard, self.entries)
         if full is not None:
             self.released[row.id] = None
             detail = f"at most {full.limit} in {full.seconds:g} s"
@@ -105,10 +105,6 @@ class Board:
         age = timedelta(seconds=guard.queue_age_seconds)
         expires_at = self.now + age if age else None
         self._move(row, status="queued", reason="slot_taken", asked_at=self.now, expires_at=expires_at)
-
-    def _full_window(self, row: Dispatch) -> Window | None:
-        assert row.guard is not None
-        return full_window(row, row.guard, self.entries)
 
     def _enter(self, row: Dispatch) -> None:
         assert row.guard is not None
