@@ -1,9 +1,12 @@
-"""How a test says that the simulation finds what a mutant breaks."""
+"""How a test says that the simulation finds what a mutant breaks, and what several mutants do."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
 
+from outlast.contracts.topics import TopicPartition
+from outlast.runtime.work import Turn
 from outlast.testing.faults import Rates
 from tests.simulation.run import simulate
 from tests.simulation.setting import PLAIN, Setting
@@ -30,3 +33,13 @@ def assert_caught(
             return
         seen |= found
     pytest.fail(f"expected a violation of {rules} within {seeds_max} seeds, saw {sorted(seen)}")
+
+
+class StoredFirst:
+    """What is due is stored before the broker has its firing. Stands before the agenda that it is a mutant of."""
+
+    async def act(self, owned: Collection[TopicPartition]) -> Turn | None:
+        turn = await super().act(owned)  # type: ignore[misc]
+        if turn is not None:
+            turn.outgoing, turn.answers = turn.answers, []
+        return turn

@@ -81,11 +81,13 @@ class Listener:
     async def turn(self, timeout_seconds: float = 0.0, /) -> float | None:
         """What is new."""
         for received in self._said.records[self._next :]:
-            apply = self._known_by.get(received.topic)
-            if apply is not None:
-                apply(received)
+            self._known_by[received.topic](received)
         self._next = len(self._said.records)
         return None
+
+
+def passed_over(_: Received) -> None:
+    """Of a topic that this process does not read."""
 
 
 class People:

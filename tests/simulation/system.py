@@ -56,7 +56,7 @@ from outlast_trigger_matcher.reasking import LanesAgenda
 from tests.simulation import gate, schedules, waiting, workload
 from tests.simulation import guarded as guarded_runbooks
 from tests.simulation.gate import GateKept, GateLoop
-from tests.simulation.people import GRACE, Listener, People
+from tests.simulation.people import GRACE, Listener, People, passed_over
 from tests.simulation.ports import Counting, Mortal, SimulatedLookup, SimulatedRuns
 from tests.simulation.receiver import Caller, LedgerHas, Receiver, SimulatedRunner
 from tests.simulation.referee import BreakerReferee, SlotReferee
@@ -343,7 +343,8 @@ class System:
         if not self.setting.has_schedules:
             return [self._loop(process, timer_store.LOOP, self.timer_fence, work, followed, work)]
         definitions = Scheduled()
-        listener = Listener(self.people.said, {topics.DEFINITIONS: definitions.apply})
+        known_by = dict.fromkeys((topics.BREAKERS, topics.ENGINE_STATUS), passed_over)
+        listener = Listener(self.people.said, known_by | {topics.DEFINITIONS: definitions.apply})
         calendar = self._guarded(self.calendar, ("commit_cron",), ("entries", "firings_page"))
         sink, clock = self._sink(), self.world.clock
         cron = self.parts.schedules(

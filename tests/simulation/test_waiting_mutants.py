@@ -9,7 +9,6 @@ from msgspec import structs
 from outlast.clock import Clock
 from outlast.contracts import topics
 from outlast.contracts.messages import DeliverSignal, Subscribe
-from outlast.contracts.topics import TopicPartition
 from outlast.errors import TransientError
 from outlast.execution.decide import Decision, Rejection, RunMessage
 from outlast.execution.state import Execution, StepStatus
@@ -21,7 +20,7 @@ from outlast_engine.work import EngineWork
 from outlast_signal_delivery.store import Changes, Due, Said, Sending
 from outlast_timer_scheduler.core.due import Upcoming
 from outlast_timer_scheduler.work import TimerWork
-from tests.simulation.caught import LOSSY, assert_caught
+from tests.simulation.caught import LOSSY, StoredFirst, assert_caught
 from tests.simulation.scenario import Scenario
 from tests.simulation.system import Parts, System
 from tests.stores.memory_signals import MemorySignalStore
@@ -32,14 +31,8 @@ Decide = Callable[[Execution, Runbook | None, RunMessage, object], Decision]
 # ---- timers ------------------------------------------------------------------------------------------------------
 
 
-class DeletedFirst(TimerWork):
+class DeletedFirst(StoredFirst, TimerWork):
     """A timer's row is deleted before the broker has its firing."""
-
-    async def act(self, owned: Collection[TopicPartition]) -> Turn | None:
-        turn = await super().act(owned)
-        if turn is not None:
-            turn.outgoing, turn.answers = turn.answers, []
-        return turn
 
 
 def firings_lost_until_their_sender_is_killed(parts: Parts, events: int) -> set[str]:
