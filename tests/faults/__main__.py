@@ -5,14 +5,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tests.faults.guards import run_gate_under_fire
 from tests.faults.modes import run_degradation, run_shadow
 from tests.faults.scenario import run_broker_loss, run_scenario
 from tests.faults.stack import Outcome
 
+T = TypeVar("T")
 ALL = ("F1", "F2", "G1", "G2", "G3")
 SHADOWED = 300
 """Runs with a double, twice."""
@@ -58,11 +60,8 @@ def main() -> None:
 
 def _report_degradation() -> bool:
     """Without the engine's database, and with it again."""
-    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
-    outcome = run_degradation(folder, durable=100, settle_seconds=300)
-    shutil.rmtree(folder, ignore_errors=True)
-    for fault in outcome.faults[:20]:
-        print(f"faults: {fault}", file=sys.stderr)
+    outcome = _in_folder(lambda folder: run_degradation(folder, durable=100, settle_seconds=300))
+    _say(outcome.faults)
     is_met = not outcome.faults
     print(f"G2 runs {outcome.runs} marked {outcome.marked} {'met' if is_met else 'missed'}", flush=True)
     return is_met
@@ -70,12 +69,8 @@ def _report_degradation() -> bool:
 
 def _report_shadow() -> bool:
     """Doubles as they should be, and where the engine alone renders one filter in another way."""
-    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
-    folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
-    plain, patched = run_shadow(folder, events=SHADOWED, settle_seconds=300)
-    shutil.rmtree(folder, ignore_errors=True)
-    for fault in [*plain.faults, *patched.faults][:20]:
-        print(f"faults: {fault}", file=sys.stderr)
+    plain, patched = _in_folder(lambda folder: run_shadow(folder, events=SHADOWED, settle_seconds=300))
+    _say([*plain.faults, *patched.faults])
     is_met = not (plain.faults or patched.faults) and (plain.marked, patched.marked) == (0, SHADOWED)
     print(
         f"G3 runs {SHADOWED} differ {plain.marked}, patched {patched.marked} {'met' if is_met else 'missed'}",
@@ -86,11 +81,12 @@ def _report_shadow() -> bool:
 
 def _report_gate(firings: int, kills: int, seed: int) -> bool:
     """The gate under fire."""
-    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
-    outcome = run_gate_under_fire(folder, firings=firings, kills=kills, seed=seed, settle_seconds=300)
-    shutil.rmtree(folder, ignore_errors=True)
-    for fault in outcome.faults[:20]:
-        print(f"faults: {fault}", file=sys.stderr)
+    outcome = _in_folder(
+        lambda folder: run_gate_under_fire(
+            folder, firings=firings, kills=kills, seed=seed, settle_seconds=300
+        )
+    )
+    _say(outcome.faults)
     print(
         f"G1 firings {outcome.firings} kills {outcome.kills} ran {outcome.ran} allowed {outcome.allowed} "
         f"{'missed' if outcome.faults else 'met'}",
@@ -100,12 +96,9 @@ def _report_gate(firings: int, kills: int, seed: int) -> bool:
 
 
 def _report(name: str, run: Callable[[Path], Outcome]) -> bool:
-    """Run one in a folder of its own; its line, and whether it is met."""
-    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
-    outcome = run(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    for fault in outcome.faults[:20]:
-        print(f"faults: {fault}", file=sys.stderr)
+    """Run one of the kill scenarios; its line, and whether it is met."""
+    outcome = _in_folder(run)
+    _say(outcome.faults)
     is_met = not (outcome.faults or outcome.lost or outcome.not_successful or outcome.repeated_after_record)
     print(
         f"{name} events {outcome.events} kills {outcome.kills} lost {outcome.lost} "
@@ -114,6 +107,21 @@ def _report(name: str, run: Callable[[Path], Outcome]) -> bool:
         flush=True,
     )
     return is_met
+
+
+def _in_folder(run: Callable[[Path], T]) -> T:
+    """Run it in a folder of its own, which is gone afterwards; kept where it fails, for its logs."""
+    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
+    folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
+    outcome = run(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def _say(faults: Sequence[str]) -> None:
+    """The first of them."""
+    for fault in faults[:20]:
+        print(f"faults: {fault}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ class GuardedStack(Stack):
         """Everything that can be said from outside, and from the views and rows that are contracts."""
         runs = self.rows(
             "select runbook_name, status, reason, count(*) from records_read.runs_v1"
-            f" where company_id = '{COMPANY}' group by 1, 2, 3"
+            " where company_id = $1 group by 1, 2, 3",
+            COMPANY,
         )
         (dispatches,) = self.rows(
             "select count(*) filter (where closed_at is null) as unclosed, count(*) filter (where slot_taken_at is not"

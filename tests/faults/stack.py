@@ -73,7 +73,7 @@ class Stack:
             trust_env=False,
         )
         self.producer = self._new_producer()
-        self._refused: list[bytes] = []
+        self._refused: list[tuple[str, bytes]] = []
         self.signaller = Signaller(
             running.processes["signal_delivery"].links["api"], running.admin_key, COMPANY, SIGNAL
         )
@@ -130,14 +130,13 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         while self.producer.flush(5) or self._refused:
             assert time.monotonic() < deadline, f"events not taken by the broker: {len(self._refused)}"
-            if self._refused and not self.producer.flush(
-                0
-            ):  # else what is under way would go with the producer
+            # what is under way would go with the producer
+            if self._refused and not self.producer.flush(0):
                 time.sleep(0.2)  # the topic is being made again
                 again, self._refused = self._refused, []
                 self.producer = self._new_producer()  # the old one may have met a fatal error
-                for envelope in again:
-                    self._send(envelope)
+                for event_id, envelope in again:
+                    self._send(event_id, envelope)
 
     def _new_producer(self) -> Producer:
         return Producer(
@@ -145,14 +144,15 @@ class Stack:
              "message.timeout.ms": 20_000}
         )  # fmt: skip
 
-    def _send(self, envelope: bytes) -> None:
+    def _send(self, event_id: str, envelope: bytes) -> None:
         def told(error: object, _: object) -> None:
             if error is not None:
-                self._refused.append(envelope)
+                self._refused.append((event_id, envelope))
 
-        key = json.loads(envelope)["id"].encode()
         try:
-            self.producer.produce(f"platform.{PRODUCER}.events", envelope, key=key, on_delivery=told)
+            self.producer.produce(
+                f"platform.{PRODUCER}.events", envelope, key=event_id.encode(), on_delivery=told
+            )
         except KafkaException as fault:  # at once, where the topic is known to be gone
             told(fault, None)
 
@@ -165,7 +165,7 @@ class Stack:
             "specversion": "1.0", "id": event_id, "source": "faults/driver", "type": "scan_finished",
             "companyid": COMPANY, "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
-        self._send(json.dumps(envelope).encode())
+        self._send(event_id, json.dumps(envelope).encode())
 
     # ---- deaths ----------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Stack:
 
     def dispatched(self) -> int:
         """Events of this company that are accepted: their runs are in the matcher's rows."""
-        return asyncio.run(self._count("select count(*) from dispatch.dispatches where company_id = $1"))
+        return self._count("select count(*) from dispatch.dispatches where company_id = $1")
 
     def arm(self, service: str, point: str, nth: int) -> str:
         """The next life of the service dies when it passes the point for the nth time. Returns the token."""
@@ -247,27 +247,24 @@ class Stack:
     def finished(self) -> int:
         """Runs of this company that have ended, as the records have them."""
         query = "select count(*) from records_read.runs_v1 where company_id = $1 and finished_at is not null"
-        return asyncio.run(self._count(query))
+        return self._count(query)
 
-    def rows(self, query: str) -> list[asyncpg.Record]:
+    def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """What a query says, past every proxy."""
 
         async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.dsn)
+            connection = await asyncpg.connect(self.dsn, timeout=5)
             try:
-                return await connection.fetch(query)
+                return await connection.fetch(query, *arguments)
             finally:
                 await connection.close()
 
         return asyncio.run(ask())
 
-    async def _count(self, query: str) -> int:
+    def _count(self, query: str) -> int:
+        """Of this company's; -1 while nobody answers."""
         try:
-            connection = await asyncpg.connect(self.dsn, timeout=5)
-            try:
-                return await connection.fetchval(query, COMPANY)
-            finally:
-                await connection.close()
+            return self.rows(query, COMPANY)[0][0]
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             return -1
 
