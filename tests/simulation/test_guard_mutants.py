@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from outlast.contracts import topics
-from outlast.contracts.guarding import Ask, Release, Window
+from outlast.contracts.guarding import Ask, Release
 from outlast.contracts.messages import Finished
 from outlast.execution import outstanding
 from outlast.execution.outstanding import Command
@@ -24,6 +24,7 @@ from outlast_finalizer.core import breaker
 from outlast_finalizer.core.breaker import BreakerState, Outcome
 from outlast_finalizer.core.outcome import RunRow
 from outlast_trigger_matcher import lanes, outbound
+from outlast_trigger_matcher.core import board
 from outlast_trigger_matcher.core.board import Board
 from outlast_trigger_matcher.core.rows import WITHHELD, Dispatch
 from tests.simulation.caught import LOSSY, assert_caught
@@ -50,10 +51,7 @@ def test_slots_not_counted_at_admission_a_gate_that_forgot_gives_one_slot_twice(
 def test_windows_not_counted_at_admission_a_gate_that_forgot_fills_them_twice(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    def nothing(board: Board, row: Dispatch) -> Window | None:
-        return None
-
-    monkeypatch.setattr(Board, "_full_window", nothing)
+    monkeypatch.setattr(board, "full_window", lambda *_: None)
     assert_caught(Parts(), "windows", setting=GUARDED)
 
 
