@@ -2,19 +2,15 @@
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from tests.faults.guards import run_gate_under_fire
 from tests.faults.modes import run_degradation, run_shadow
 from tests.faults.scenario import run_broker_loss, run_scenario
-from tests.faults.stack import Outcome
+from tests.faults.stack import Outcome, in_own_folder
 
-T = TypeVar("T")
 ALL = ("F1", "F2", "G1", "G2", "G3")
 SHADOWED = 300
 """Runs with a double, twice."""
@@ -60,7 +56,7 @@ def main() -> None:
 
 def _report_degradation() -> bool:
     """Without the engine's database, and with it again."""
-    outcome = _in_folder(lambda folder: run_degradation(folder, durable=100, settle_seconds=300))
+    outcome = in_own_folder(lambda folder: run_degradation(folder, durable=100, settle_seconds=300))
     _say(outcome.faults)
     is_met = not outcome.faults
     print(f"G2 runs {outcome.runs} marked {outcome.marked} {'met' if is_met else 'missed'}", flush=True)
@@ -69,7 +65,7 @@ def _report_degradation() -> bool:
 
 def _report_shadow() -> bool:
     """Doubles as they should be, and where the engine alone renders one filter in another way."""
-    plain, patched = _in_folder(lambda folder: run_shadow(folder, events=SHADOWED, settle_seconds=300))
+    plain, patched = in_own_folder(lambda folder: run_shadow(folder, events=SHADOWED, settle_seconds=300))
     _say([*plain.faults, *patched.faults])
     is_met = not (plain.faults or patched.faults) and (plain.marked, patched.marked) == (0, SHADOWED)
     print(
@@ -81,7 +77,7 @@ def _report_shadow() -> bool:
 
 def _report_gate(firings: int, kills: int, seed: int) -> bool:
     """The gate under fire."""
-    outcome = _in_folder(
+    outcome = in_own_folder(
         lambda folder: run_gate_under_fire(
             folder, firings=firings, kills=kills, seed=seed, settle_seconds=300
         )
@@ -97,7 +93,7 @@ def _report_gate(firings: int, kills: int, seed: int) -> bool:
 
 def _report(name: str, run: Callable[[Path], Outcome]) -> bool:
     """Run one of the kill scenarios; its line, and whether it is met."""
-    outcome = _in_folder(run)
+    outcome = in_own_folder(run)
     _say(outcome.faults)
     is_met = not (outcome.faults or outcome.lost or outcome.not_successful or outcome.repeated_after_record)
     print(
@@ -107,15 +103,6 @@ def _report(name: str, run: Callable[[Path], Outcome]) -> bool:
         flush=True,
     )
     return is_met
-
-
-def _in_folder(run: Callable[[Path], T]) -> T:
-    """Run it in a folder of its own, which is gone afterwards; kept where it fails, for its logs."""
-    folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
-    folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
-    outcome = run(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    return outcome
 
 
 def _say(faults: Sequence[str]) -> None:
