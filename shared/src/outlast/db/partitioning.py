@@ -26,8 +26,12 @@ def week_of(at: datetime) -> datetime:
     return day - timedelta(days=day.weekday())
 
 
-async def ensure_weekly_partitions(pool: asyncpg.Pool, schema: str, table: str, now: datetime) -> list[str]:
-    """Make the tables of last week, this one and the next two; returns the names made now. Idempotent.
+async def ensure_weekly_partitions(
+    pool: asyncpg.Pool, schema: str, table: str, now: datetime, *, storage: str = ""
+) -> list[str]:
+    """Make the tables of last week, this one and the next two, with these storage parameters ("fillfactor = 50").
+
+    Returns the names made now. Idempotent; tables that are there stay as they are.
 
     Done under the schema's own lock, so that two instances may start at once. A week whose rows came before its
     table (a producer's clock was ahead) stays in the default table: slower to drop, and no reason to stop.
@@ -46,7 +50,7 @@ async def ensure_weekly_partitions(pool: asyncpg.Pool, schema: str, table: str, 
                 async with connection.transaction():
                     await connection.execute(
                         f'create table "{schema}"."{name}" partition of "{schema}"."{table}" '
-                        f"for values from ('{low}') to ('{high}')"
+                        f"for values from ('{low}') to ('{high}')" + (f" with ({storage})" if storage else "")
                     )
             except asyncpg.CheckViolationError:
                 _log.error("week_left_in_default_table", table=f"{schema}.{table}", week=name)
