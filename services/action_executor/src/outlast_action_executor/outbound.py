@@ -1,6 +1,5 @@
 """Results to bytes, and to the partition of `engine.inbox` that owns the run; what became of inline runs."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -17,8 +16,7 @@ from outlast_action_executor.inbound import Activity
 from outlast_action_executor.ports import Ran, Settlement
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A call that has ended and is not settled yet."""
 
     activity: Activity

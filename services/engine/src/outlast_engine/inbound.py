@@ -1,7 +1,6 @@
 """Bytes to typed messages; no decisions. What cannot be read, or is not for this partition, is a ContractError."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -18,8 +17,7 @@ MODES = ("workflow", "shadow")
 _EXECUTION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """One inbox message, when the broker took it, and where it came from."""
 
     message: InboxMessage

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 import asyncpg
+import msgspec
 
 from outlast import ids
 from outlast.db import fence
@@ -23,8 +24,7 @@ SMALL_EVENTS_MAX = 32
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A run that began."""
 
     execution_id: str

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from outlast.contracts.messages import EventReference
 from outlast.db.fence import Move
 from outlast_trigger_matcher.core.board import Board
@@ -19,8 +21,7 @@ RuleKey: TypeAlias = tuple[str, str, str]
 Step: TypeAlias = Callable[[Board], None]
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(msgspec.Struct, frozen=True):
     """One event as it was taken in. `payload` is the enriched payload, JSON."""
 
     company_id: str

@@ -4,7 +4,6 @@ The type is a string with a version. `Recorded` puts an event in its place: sequ
 within one execution, and `at` is the broker's time of the message that caused it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
@@ -223,8 +222,7 @@ End: TypeAlias = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
 """What ends a run: one of them, once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """One event in its place in one execution's history."""
 
     sequence: int

@@ -190,8 +190,9 @@ class Membership:
                 continue
             one = to_received(message)
             at = one.at
+            start = expected.get(at)
             # what was fetched for an earlier stay, or lies below the owner's start, is not ours to give
-            if at in expected and one.offset >= expected[at]:
+            if start is not None and one.offset >= start:
                 expected[at] = one.offset + 1
                 received.append(one)
         return received

@@ -146,7 +146,7 @@ class FencedLoop:
             if not self._held:
                 self._held = await self.source.poll(self._batch_max, self._until_due(timeout_seconds))
             await self._derive_inherited()
-            self._held = [m for m in self._held if self._is_next_or_later(m)]
+            self._held = self._next_or_later(self._held)
             if self._held:
                 for group in self._groups(self._held):
                     await self._process(group)
@@ -187,6 +187,9 @@ class FencedLoop:
 
     def _groups(self, messages: Sequence[Received]) -> Iterator[Sequence[Received]]:
         """All messages of calm partitions at once, those of suspect ones one at a time."""
+        if not any(each.suspect_left for each in self._owned.values()):
+            yield messages
+            return
         calm = [message for message in messages if not self._owned[message.at].suspect_left]
         if calm:
             yield calm
@@ -194,9 +197,9 @@ class FencedLoop:
             of_calm = {message.at for message in calm}
             yield from ([message] for message in messages if message.at not in of_calm)
 
-    def _is_next_or_later(self, message: Received) -> bool:
-        owned = self._owned.get(message.at)
-        return owned is not None and message.offset >= owned.read_offset
+    def _next_or_later(self, messages: Sequence[Received]) -> Sequence[Received]:
+        read = {at: each.read_offset for at, each in self._owned.items()}
+        return [each for each in messages if (upto := read.get(each.at)) is not None and each.offset >= upto]
 
     def _back_off(self) -> float:
         doubled = min(max(self._pause_seconds * 2, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)

@@ -42,12 +42,11 @@ def moves(owned: Mapping[TopicPartition, Partition], messages: Sequence[Received
     """
     upto: dict[TopicPartition, int] = {at: each.read_offset for at, each in owned.items() if is_ahead(each)}
     upto |= {at: owned[at].read_offset for at in turn.touched if at in owned}
-    for message in messages:
-        upto[message.at] = message.offset + 1
+    read = {message.at: message.offset + 1 for message in messages}
+    upto |= read
     missing = [at for at in (*turn.touched, *upto) if at not in owned]
     if missing:
         raise Fenced(f"expected to own {missing[0]}, but it was released")
-    read = {message.at for message in messages}
     found: list[Move] = []
     for at, offset in upto.items():
         each, said = owned[at], tuple(turn.pending.get(at, ()))
