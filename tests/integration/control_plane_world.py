@@ -17,11 +17,11 @@ from msgspec import Raw
 from outlast.contracts.messages import Breaker, CatalogueAction, EngineStatus
 from outlast.db.migrate import migrate, migration_files
 from outlast.db.pool import connect_pool
+from outlast.http.problems import unavailable
 from outlast_control_plane.access import Keyring, new_key
 from outlast_control_plane.api import make_api
 from outlast_control_plane.bootstrap import bootstrap
 from outlast_control_plane.identities import PostgresIdentities
-from outlast_control_plane.problems import unavailable
 from outlast_control_plane.records import Records
 from outlast_control_plane.services import Services
 

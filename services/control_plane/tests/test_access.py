@@ -3,8 +3,8 @@
 import pytest
 
 from outlast.contracts.messages import Identity
+from outlast.http.problems import Problem
 from outlast_control_plane.access import Caller, Keyring, Role, identity_id, key_digest, new_key
-from outlast_control_plane.problems import Problem
 
 
 def caller(role: Role, company: str = "acme", *scopes: str) -> Caller:

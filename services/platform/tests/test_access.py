@@ -6,12 +6,12 @@ import pytest
 
 from outlast.contracts.codec import encode
 from outlast.contracts.messages import Head, Identity, Message
+from outlast.http.problems import Problem
 from outlast.messaging.ports import Received
 from outlast.runtime.settings import SettingsError
 from outlast_platform.access import SERVICE, Caller, Keyring, Role
 from outlast_platform.app import new_id
 from outlast_platform.identities import IdentityDirectory
-from outlast_platform.problems import Problem
 from outlast_platform.settings import read_settings
 
 REQUIRED = {"KAFKA_BOOTSTRAP_SERVERS": "k:1", "PLATFORM_DATABASE_URL": "postgresql://x"}

@@ -17,8 +17,8 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from outlast.contracts.messages import Identity
+from outlast.http.problems import Problem, forbidden, not_found
 from outlast_control_plane.limits import IDENTITY_CACHE_MAX, IDENTITY_CACHE_SECONDS
-from outlast_control_plane.problems import Problem, forbidden, not_found
 
 KEY_PREFIX = "olk_"
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$"

@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from outlast_control_plane.bounds import BodyLimit, Measured
+from outlast.http.bounds import BodyLimit, Measured
+from outlast.http.problems import ProblemShown, install_handlers
+from outlast_control_plane import metrics
 from outlast_control_plane.limits import REQUEST_BYTES_MAX
-from outlast_control_plane.models import ProblemShown
-from outlast_control_plane.problems import install_handlers
 from outlast_control_plane.routes import administration, commands, events, executions, identities, runbooks
 from outlast_control_plane.services import Services
 
@@ -52,6 +52,6 @@ def make_api(services: Services | None) -> FastAPI:
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)
 
-    api.add_middleware(Measured)
+    api.add_middleware(Measured, seconds=metrics.requests)
     api.add_middleware(BodyLimit, bytes_max=REQUEST_BYTES_MAX)
     return api

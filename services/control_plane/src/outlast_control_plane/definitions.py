@@ -10,6 +10,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from outlast.contracts.messages import CatalogueAction
+from outlast.http.problems import Fault, Problem, invalid, unavailable
 from outlast.limits import DEFINITION_BYTES_MAX
 from outlast.runbooks.catalogue import ACTION_CLASSES, ActionKind, Catalogue
 from outlast.runbooks.documents import digest
@@ -17,7 +18,6 @@ from outlast.runbooks.faults import DefinitionRefused
 from outlast.runbooks.naming import runbook_id
 from outlast.runbooks.pinned import pin
 from outlast.runbooks.reading import parse_runbook
-from outlast_control_plane.problems import Fault, Problem, invalid, unavailable
 
 SOURCE_BYTES_MAX = 2 * DEFINITION_BYTES_MAX
 """A text is longer than its canonical form: comments, indentation."""

@@ -15,9 +15,9 @@ from fastapi import Header, Request
 from fastapi.responses import Response
 
 from outlast.db.pool import transaction
+from outlast.http.problems import Problem
 from outlast_control_plane.access import Caller
 from outlast_control_plane.limits import IDEMPOTENCY_KEY_CHARACTERS_MAX
-from outlast_control_plane.problems import Problem
 from outlast_control_plane.queries import QUERIES
 
 IdempotencyKey = Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from outlast.http.problems import FaultShown
 from outlast_control_plane.access import NAME_PATTERN
 from outlast_control_plane.definitions import SOURCE_BYTES_MAX
 from outlast_control_plane.limits import PLAN_DOCUMENTS_MAX
@@ -20,24 +21,6 @@ class Request(BaseModel):
     """Base of what is sent to us: unknown members are refused by name."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class FaultShown(BaseModel):
-    """One thing that is wrong, and where."""
-
-    path: str
-    message: str
-
-
-class ProblemShown(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[FaultShown] = []
 
 
 class Author(BaseModel):

@@ -8,9 +8,9 @@ import httpx
 from outlast.contracts.topics import TOPICS, Topic
 from outlast.contracts.topics import producer as topic_of
 from outlast.errors import TransientError
+from outlast.http.problems import Problem, unavailable
 from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast_control_plane.limits import FORWARD_TIMEOUT_SECONDS
-from outlast_control_plane.problems import Problem, unavailable
 
 OURS: dict[str, Topic] = {topic.name: topic for topic in TOPICS if topic.owner == "control_plane"}
 

@@ -10,7 +10,7 @@ from outlast import ids
 from outlast.db.pool import classified
 from outlast.db.queries import load_queries
 from outlast.errors import TransientError
-from outlast_control_plane.problems import Problem, unavailable
+from outlast.http.problems import Problem, unavailable
 
 QUERIES = load_queries("outlast_control_plane", "read_models.sql")
 ACQUIRE_SECONDS = 5.0

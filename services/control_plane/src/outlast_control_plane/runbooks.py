@@ -9,12 +9,12 @@ from msgspec import Raw
 
 from outlast.contracts.messages import Breaker, Definition, RunbookReference
 from outlast.contracts.topics import DEFINITIONS
+from outlast.http.problems import Problem, not_found
 from outlast_control_plane.access import Caller
 from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import definition_key, definition_message, raise_revision, say
 from outlast_control_plane.core.change import Change, Current, change_of
 from outlast_control_plane.definitions import Checked
-from outlast_control_plane.problems import Problem, not_found
 from outlast_control_plane.queries import QUERIES, number, one
 from outlast_control_plane.services import Breakers
 

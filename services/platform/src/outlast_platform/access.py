@@ -15,7 +15,7 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from outlast.contracts.messages import Identity
-from outlast_platform.problems import Problem, forbidden, not_found, unavailable
+from outlast.http.problems import Problem, forbidden, not_found, unavailable
 from outlast_platform.store import Actor
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$"

@@ -2,18 +2,16 @@
 written by a script.
 """
 
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from outlast.http.bounds import BodyLimit, Measured
+from outlast.http.problems import ProblemShown, install_handlers
 from outlast_platform import metrics
-from outlast_platform.bounds import BodyLimit
 from outlast_platform.internal import InternalDoor
-from outlast_platform.models import ProblemShown
-from outlast_platform.problems import install_handlers
+from outlast_platform.limits import REPORT_BYTES_MAX, REQUEST_BYTES_MAX
 from outlast_platform.routes import assets, companies, findings, imports, teams
 from outlast_platform.services import Services
 
@@ -52,17 +50,9 @@ def make_api(services: Services | None) -> FastAPI:
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)
 
-    @api.middleware("http")
-    async def _measured(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        began = time.perf_counter()
-        response = await go_on(request)
-        path = getattr(request.scope.get("route"), "path", "unknown")
-        metrics.requests.labels(request.method, path, str(response.status_code)).observe(
-            time.perf_counter() - began
-        )
-        return response
-
-    api.add_middleware(BodyLimit, reports_path=f"{PREFIX}/imports")
+    api.add_middleware(Measured, seconds=metrics.requests)
+    larger = {f"{PREFIX}/imports": REPORT_BYTES_MAX}
+    api.add_middleware(BodyLimit, bytes_max=REQUEST_BYTES_MAX, larger=larger)
     return api
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.errors import ContractError, DataRejected, LimitExceeded, TransientError
+from outlast.http.problems import Fault, Problem, invalid, problem_response, unavailable
 from outlast.runtime.logging import get_logger
 from outlast.runtime.tracing import HEADER
 from outlast_platform import metrics
@@ -19,7 +20,6 @@ from outlast_platform.access import unauthenticated
 from outlast_platform.finding_actions import apply_operations, decode_operations
 from outlast_platform.limits import INTERNAL_BYTES_MAX
 from outlast_platform.lookups import decode_lookup, look_up
-from outlast_platform.problems import Fault, Problem, invalid, problem_response, unavailable
 from outlast_platform.services import Services
 
 LOOKUP = "/lookup"

@@ -238,21 +238,3 @@ class ImportPage(BaseModel):
 
     items: list[ImportShown]
     next: str | None
-
-
-class FaultShown(BaseModel):
-    """One thing that is wrong with a request."""
-
-    path: str
-    message: str
-
-
-class ProblemShown(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[FaultShown] = []

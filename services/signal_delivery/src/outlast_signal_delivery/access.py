@@ -13,7 +13,7 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from outlast.contracts.messages import Identity
-from outlast_signal_delivery.problems import Problem, forbidden, not_found, unavailable
+from outlast.http.problems import Problem, forbidden, not_found, unavailable
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$"
 """Companies are named so: safe in a URL, a topic's name and a file's."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from outlast_signal_delivery.bounds import BodyLimit, Measured
+from outlast.http.bounds import BodyLimit, Measured
+from outlast.http.problems import ProblemShown, install_handlers
+from outlast_signal_delivery import metrics
 from outlast_signal_delivery.limits import REQUEST_BYTES_MAX
-from outlast_signal_delivery.models import ProblemShown
-from outlast_signal_delivery.problems import install_handlers
 from outlast_signal_delivery.routes import signals
 from outlast_signal_delivery.services import Services
 
@@ -47,6 +47,6 @@ def make_api(services: Services | None) -> FastAPI:
     responses = {status: PROBLEM | described for status, described in PROBLEMS.items()}
     api.include_router(signals.router, prefix=PREFIX, responses=responses)
     install_handlers(api)
-    api.add_middleware(Measured)
+    api.add_middleware(Measured, seconds=metrics.requests)
     api.add_middleware(BodyLimit, bytes_max=REQUEST_BYTES_MAX)
     return api

@@ -23,24 +23,6 @@ Key = Annotated[
 SignalId = Annotated[str, StringConstraints(pattern=SIGNAL_ID_PATTERN)]
 
 
-class FaultShown(BaseModel):
-    """One thing that is wrong, and where."""
-
-    path: str
-    message: str
-
-
-class ProblemShown(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[FaultShown] = []
-
-
 class NewSignal(BaseModel):
     """A signal to send: to one execution, or with a key to every run that waits for it."""
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Response
 
 from outlast.contracts.topics import PRODUCERS, producer_topic
 from outlast.db.pool import transaction
+from outlast.http.problems import forbidden, not_found, unavailable
 from outlast_control_plane.access import NAME_PATTERN, CallerIs, Role
 from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import producer_message, raise_revision, say
@@ -23,7 +24,6 @@ from outlast_control_plane.models import (
     ProducerShown,
 )
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
-from outlast_control_plane.problems import forbidden, not_found, unavailable
 from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import ServicesAre
 

@@ -20,6 +20,7 @@ from outlast.contracts.control import (
     RunSuppressed,
     TriggerRunbook,
 )
+from outlast.http.problems import Fault, Problem, invalid
 from outlast.runbooks.documents import Json, document_faults
 from outlast_control_plane import runbooks
 from outlast_control_plane.access import Caller, CallerIs, CompanyNamed, Role
@@ -37,7 +38,6 @@ from outlast_control_plane.command_models import (
 from outlast_control_plane.commands import order, send
 from outlast_control_plane.idempotency import Answer, IdempotencyKey, once
 from outlast_control_plane.limits import TRIGGER_DATA_BYTES_MAX
-from outlast_control_plane.problems import Fault, Problem, invalid
 from outlast_control_plane.routes.executions import RunId, known_run
 from outlast_control_plane.routes.runbooks import RunbookName
 from outlast_control_plane.services import Services, ServicesAre

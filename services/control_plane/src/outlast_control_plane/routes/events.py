@@ -4,6 +4,7 @@ import asyncpg
 from fastapi import APIRouter, Request, Response
 
 from outlast.db.outbox import append
+from outlast.http.problems import Fault, Problem, invalid
 from outlast.messaging.cloudevents import CloudEvent
 from outlast_control_plane import metrics
 from outlast_control_plane.access import PUBLISH_EVENTS, SOURCE_SCOPE, Caller, CallerIs, Role
@@ -11,7 +12,6 @@ from outlast_control_plane.idempotency import Answer, IdempotencyKey, once
 from outlast_control_plane.intake import Refusal, Speaker, check_speaker, read_events, to_message
 from outlast_control_plane.limits import EVENTS_PER_REQUEST_MAX
 from outlast_control_plane.models import EventsAccepted
-from outlast_control_plane.problems import Fault, Problem, invalid
 from outlast_control_plane.queries import QUERIES
 from outlast_control_plane.services import ServicesAre
 

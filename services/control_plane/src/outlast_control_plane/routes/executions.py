@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from outlast.contracts.messages import Compared
 from outlast.db.pool import transaction
+from outlast.http.problems import Problem, not_found
 from outlast.limits import EVENT_ID_CHARACTERS_MAX
 from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
 from outlast_control_plane.core.explain import (
@@ -24,7 +25,6 @@ from outlast_control_plane.core.explain import (
 from outlast_control_plane.idempotency import json_response
 from outlast_control_plane.limits import HISTORY_PAGE_MAX
 from outlast_control_plane.pages import LIMIT_DEFAULT, Limit, page
-from outlast_control_plane.problems import Problem, not_found
 from outlast_control_plane.queries import QUERIES
 from outlast_control_plane.records import Records, RunFilter
 from outlast_control_plane.run_models import HistoryPage, RunPage, RunWhole

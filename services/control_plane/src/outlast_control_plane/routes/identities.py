@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Request, Response
 
 from outlast.contracts.topics import IDENTITIES
 from outlast.db.pool import transaction
+from outlast.http.problems import Fault, forbidden, invalid, not_found
 from outlast_control_plane.access import Caller, CallerIs, CompanyNamed, Role, identity_id, key_digest
 from outlast_control_plane.audit import note
 from outlast_control_plane.compacted import identity_message, raise_revision, say
 from outlast_control_plane.idempotency import Answer, IdempotencyKey, json_response, once
 from outlast_control_plane.models import IdentityMade, IdentityPage, IdentityShown, NewIdentity
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
-from outlast_control_plane.problems import Fault, forbidden, invalid, not_found
 from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import ServicesAre
 

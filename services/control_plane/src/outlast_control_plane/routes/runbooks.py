@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from msgspec import Raw
 
 from outlast.db.pool import transaction
+from outlast.http.problems import Fault, Problem, invalid, not_found
 from outlast_control_plane import runbooks
 from outlast_control_plane.access import NAME_PATTERN, CallerIs, CompanyNamed, Role
 from outlast_control_plane.core.change import Change, Current, change_of, difference
@@ -25,7 +26,6 @@ from outlast_control_plane.models import (
     VersionWhole,
 )
 from outlast_control_plane.pages import LIMIT_DEFAULT, After, Limit, page
-from outlast_control_plane.problems import Fault, Problem, invalid, not_found
 from outlast_control_plane.queries import QUERIES, one
 from outlast_control_plane.services import Services, ServicesAre
 

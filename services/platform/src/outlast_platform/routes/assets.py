@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Request
 
 from outlast.contracts.domain_events import AssetCreated, AssetUpdated
 from outlast.db.outbox import append
+from outlast.http.problems import Fault, invalid, not_found
 from outlast_platform.access import READ_FINDINGS, CallerIs, CompanyNamed, Role
 from outlast_platform.limits import ATTRIBUTES_BYTES_MAX, PAGE_DEFAULT
 from outlast_platform.models import ID_PATTERN, AssetPage, AssetShown, AssetWanted
 from outlast_platform.pages import After, Limit, page
-from outlast_platform.problems import Fault, invalid, not_found
 from outlast_platform.routes.teams import expect_company
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, Write, json_text, write_audit

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from outlast.errors import PermanentError
+from outlast.http.problems import not_found
 from outlast_platform.access import NAME_PATTERN, CallerIs, Role
 from outlast_platform.limits import PAGE_DEFAULT
 from outlast_platform.models import CompanyPage, CompanyShown, CompanyWanted
 from outlast_platform.pages import After, Limit, page
-from outlast_platform.problems import not_found
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, write_audit
 

@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 
 from outlast.errors import ContractError
+from outlast.http.problems import Fault, invalid, not_found
 from outlast_platform.access import READ_FINDINGS, WRITE_FINDINGS, Caller, CallerIs, CompanyNamed, Role
 from outlast_platform.core.findings import (
     Change,
@@ -30,7 +31,6 @@ from outlast_platform.models import (
     Status,
 )
 from outlast_platform.pages import After, Limit, page
-from outlast_platform.problems import Fault, invalid, not_found
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, AuthoredChange, lock_findings, write_changes
 

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 
 from outlast.errors import ContractError
+from outlast.http.problems import Fault, Problem
 from outlast_platform import metrics
 from outlast_platform.access import IMPORT_FINDINGS, READ_FINDINGS, CallerIs, CompanyNamed, Role
 from outlast_platform.core.importers import read_report
@@ -15,7 +16,6 @@ from outlast_platform.imports import ImportedScan, ImportRequest, import_scans, 
 from outlast_platform.limits import PAGE_DEFAULT, TARGET_CHARACTERS_MAX
 from outlast_platform.models import WITHOUT_NUL, ImportAnswer, ImportPage
 from outlast_platform.pages import After, Limit, page
-from outlast_platform.problems import Fault, Problem
 from outlast_platform.routes.teams import expect_company
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES

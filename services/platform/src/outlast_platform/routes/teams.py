@@ -5,11 +5,11 @@ from typing import Annotated
 import asyncpg
 from fastapi import APIRouter, Path, Request
 
+from outlast.http.problems import Fault, invalid, not_found
 from outlast_platform.access import READ_FINDINGS, CallerIs, CompanyNamed, Role
 from outlast_platform.limits import PAGE_DEFAULT
 from outlast_platform.models import ID_PATTERN, TeamPage, TeamShown, TeamWanted
 from outlast_platform.pages import After, Limit, page
-from outlast_platform.problems import Fault, invalid, not_found
 from outlast_platform.services import services_of, write_of
 from outlast_platform.store import QUERIES, write_audit
 

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from outlast import limits
 from outlast.contracts.messages import SignalRequest
+from outlast.http.problems import Fault, Problem, invalid, not_found
 from outlast.runbooks.durations import parse_duration
 from outlast.runtime.logging import get_logger
 from outlast.runtime.tracing import HEADER, trace_id, valid_traceparent
@@ -19,7 +20,6 @@ from outlast_signal_delivery.core.delivery import delivery_id, status_of
 from outlast_signal_delivery.inbound import SIGNAL_ID_PATTERN, is_deeper
 from outlast_signal_delivery.limits import WAIT_SECONDS_MAX
 from outlast_signal_delivery.models import DURATION_PATTERN, NewSignal, SignalShown
-from outlast_signal_delivery.problems import Fault, Problem, invalid, not_found
 from outlast_signal_delivery.services import Services, ServicesAre
 from outlast_signal_delivery.store import Shown
 from outlast_signal_delivery.work import new_signal

@@ -10,7 +10,9 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from outlast.errors import DataRejected, LimitExceeded, TransientError
 from outlast.runtime.logging import get_logger
@@ -39,6 +41,24 @@ class Problem(Exception):
     detail: str
     errors: tuple[Fault, ...] = ()
     headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class FaultShown(BaseModel):
+    """One thing that is wrong, and where."""
+
+    path: str
+    message: str
+
+
+class ProblemShown(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FaultShown] = []
 
 
 def not_found(kind: str) -> Problem:
@@ -94,9 +114,11 @@ def install_handlers(app: FastAPI) -> None:
         return problem_response(invalid("The request is not as this API describes it.", *errors))
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, fault: HTTPException) -> Response:
+    async def _http(request: Request, fault: HTTPException) -> Response:
         code = CODES.get(fault.status_code) or HTTPStatus(fault.status_code).name.lower()
         headers = dict(fault.headers or {})
+        if fault.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(app, request))
         return problem_response(Problem(fault.status_code, code, str(fault.detail), headers=headers))
 
     @app.exception_handler(LimitExceeded)
@@ -121,6 +143,16 @@ def install_handlers(app: FastAPI) -> None:
         return problem_response(
             Problem(500, "internal", "This is our fault; the service's log has the reason.")
         )
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that this path has; the framework names those of one route only."""
+    return sorted(
+        method.upper()
+        for path, item in app.openapi()["paths"].items()
+        if compile_path(path)[0].fullmatch(request.url.path)
+        for method in item
+    )
 
 
 def _path(location: tuple[object, ...]) -> str:
