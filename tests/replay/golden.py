@@ -6,7 +6,6 @@ are never written again: today's code must agree with them.
 
 import json
 import sys
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -205,7 +204,7 @@ def _as_then(state: Execution, recorded: Recorded, golden: dict[str, object]) ->
     assert isinstance(recorded.event, WorkflowStarted)
     event = msgspec.structs.replace(recorded.event, engine_version=stored)
     state.started = event
-    return replace(recorded, event=event)
+    return msgspec.structs.replace(recorded, event=event)
 
 
 def main(release: str) -> None:
