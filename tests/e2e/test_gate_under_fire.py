@@ -2,14 +2,13 @@
 
 import pytest
 from tests.faults.guards import run_gate_under_fire
-from tests.faults.stack import in_own_folder
+from tests.faults.stack import own_folder
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("gate")]
 
 
 def test_in_a_storm_among_deaths_and_lost_answers_exactly_the_allowed_firings_run() -> None:
-    outcome = in_own_folder(
-        lambda folder: run_gate_under_fire(folder, firings=1_200, kills=8, seed=3, settle_seconds=300)
-    )
-    assert outcome.faults == []
-    assert outcome.ran == outcome.allowed
+    with own_folder() as folder:
+        outcome = run_gate_under_fire(folder, firings=1_200, kills=8, seed=3, settle_seconds=300)
+        assert outcome.faults == []
+        assert outcome.ran == outcome.allowed

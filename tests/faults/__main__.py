@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.faults.guards import run_gate_under_fire
 from tests.faults.modes import run_degradation, run_shadow
 from tests.faults.scenario import run_broker_loss, run_scenario
-from tests.faults.stack import Outcome, in_own_folder
+from tests.faults.stack import Outcome, own_folder
 
 ALL = ("F1", "F2", "G1", "G2", "G3")
 SHADOWED = 300
@@ -56,7 +56,8 @@ def main() -> None:
 
 def _report_degradation() -> bool:
     """Without the engine's database, and with it again."""
-    outcome = in_own_folder(lambda folder: run_degradation(folder, durable=100, settle_seconds=300))
+    with own_folder() as folder:
+        outcome = run_degradation(folder, durable=100, settle_seconds=300)
     _say(outcome.faults)
     is_met = not outcome.faults
     print(f"G2 runs {outcome.runs} marked {outcome.marked} {'met' if is_met else 'missed'}", flush=True)
@@ -65,7 +66,8 @@ def _report_degradation() -> bool:
 
 def _report_shadow() -> bool:
     """Doubles as they should be, and where the engine alone renders one filter in another way."""
-    plain, patched = in_own_folder(lambda folder: run_shadow(folder, events=SHADOWED, settle_seconds=300))
+    with own_folder() as folder:
+        plain, patched = run_shadow(folder, events=SHADOWED, settle_seconds=300)
     _say([*plain.faults, *patched.faults])
     is_met = not (plain.faults or patched.faults) and (plain.marked, patched.marked) == (0, SHADOWED)
     print(
@@ -77,11 +79,8 @@ def _report_shadow() -> bool:
 
 def _report_gate(firings: int, kills: int, seed: int) -> bool:
     """The gate under fire."""
-    outcome = in_own_folder(
-        lambda folder: run_gate_under_fire(
-            folder, firings=firings, kills=kills, seed=seed, settle_seconds=300
-        )
-    )
+    with own_folder() as folder:
+        outcome = run_gate_under_fire(folder, firings=firings, kills=kills, seed=seed, settle_seconds=300)
     _say(outcome.faults)
     print(
         f"G1 firings {outcome.firings} kills {outcome.kills} ran {outcome.ran} allowed {outcome.allowed} "
@@ -93,7 +92,8 @@ def _report_gate(firings: int, kills: int, seed: int) -> bool:
 
 def _report(name: str, run: Callable[[Path], Outcome]) -> bool:
     """Run one of the kill scenarios; its line, and whether it is met."""
-    outcome = in_own_folder(run)
+    with own_folder() as folder:
+        outcome = run(folder)
     _say(outcome.faults)
     is_met = not (outcome.faults or outcome.lost or outcome.not_successful or outcome.repeated_after_record)
     print(

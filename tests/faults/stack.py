@@ -10,10 +10,10 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import asyncpg
 import httpx
@@ -24,7 +24,6 @@ from outlast_local import down, status, up
 from tests.faults.receiver import Receiver
 from tests.faults.signaller import Signaller
 
-T = TypeVar("T")
 COMPANY = "faults"
 PRODUCER = "faults"
 RUNBOOK = "posts-and-waits"
@@ -82,15 +81,19 @@ class Stack:
         self.signaller = Signaller(
             running.processes["signal_delivery"].links["api"], running.admin_key, COMPANY, SIGNAL
         )
-        self._known = 0
-        """Runbooks that were saved."""
-        self._prepare()
-        self._await_known()
+        self._saved: set[str] = set()
+        """Where runbooks were put."""
+        try:
+            self._prepare()
+            self._await_known()
+        except BaseException:
+            self.close()
+            raise
 
     def _await_known(self) -> None:
         """What is saved is live a moment later; an event that comes before that fires nothing."""
         metrics = status(run_dir=self.folder / "run").processes["trigger_matcher"].links["metrics"]
-        known = f"\noutlast_runbooks_known {float(self._known)}\n"
+        known = f"\noutlast_runbooks_known {float(len(self._saved))}\n"
         wait_until(lambda: known in httpx.get(metrics, trust_env=False).text, READY_SECONDS, known.strip())
 
     def _prepare(self) -> None:
@@ -123,7 +126,8 @@ class Stack:
             return True
 
         wait_until(done, READY_SECONDS, f"PUT {path}")
-        self._known += path.startswith("/runbooks/")
+        if path.startswith("/runbooks/"):
+            self._saved.add(path)
 
     # ---- events ----------------------------------------------------------------------------------------------
 
@@ -359,17 +363,19 @@ class Stack:
         down(run_dir=self.folder / "run")
 
 
-def in_own_folder(run: Callable[[Path], T]) -> T:
-    """Run it in a folder of its own, which is gone afterwards; kept where it fails, for its logs and its data."""
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for one scenario, which is gone afterwards; where it or what is asserted of it fails, it stays for its
+    logs and its data.
+    """
     folder = Path(tempfile.mkdtemp(prefix="outlast-faults-"))
     folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
     try:
-        outcome = run(folder)
+        yield folder
     except BaseException as fault:
         fault.add_note(f"its logs and data are in {folder}")
         raise
     shutil.rmtree(folder, ignore_errors=True)
-    return outcome
 
 
 def wait_until(holds: "object", seconds: float, what: str) -> None:
