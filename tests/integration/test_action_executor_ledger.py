@@ -24,7 +24,7 @@ from outlast_action_executor.ports import (
     RunEnd,
     Settlement,
 )
-from outlast_action_executor.store import PostgresLedger, connect_ledger
+from outlast_action_executor.store import CLAIMS_STORAGE, PostgresLedger, connect_ledger
 
 AT = TopicPartition("activities.notify", 0)
 
@@ -65,8 +65,8 @@ async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
         return
     pool = await connect_ledger(request.getfixturevalue("postgres"))
     await migrate(pool, "executor", migration_files("outlast_action_executor"))
-    for table in ("claims", "runs"):
-        await ensure_weekly_partitions(pool, "executor", table, datetime.now(UTC))
+    await ensure_weekly_partitions(pool, "executor", "runs", datetime.now(UTC))
+    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC), storage=CLAIMS_STORAGE)
     made: list[PostgresLedger] = []
 
     def connect() -> PostgresLedger:
@@ -260,3 +260,21 @@ async def test_an_end_is_recorded_with_the_results_and_claims_of_its_group(ledge
     end = RunEnd(A.execution_id, b"end")
     group = Group(settlements=[Settlement(A, 1, b"r", True)], claims=[NewClaim(B, 1, 60.0)], ends=[end])
     assert await ledger.commit(group) == Committed([True], [True], (end,))
+
+
+async def test_a_result_is_stored_beside_its_claim(postgres: str) -> None:
+    """Put on another page it would be in the index once more."""
+    pool = await connect_ledger(postgres)
+    await migrate(pool, "executor", migration_files("outlast_action_executor"))
+    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC), storage=CLAIMS_STORAGE)
+    ledger = PostgresLedger(pool, "action_executor")
+    await ledger.incarnate("beside")
+    all_of_them = [operation(number) for number in range(1_000, 1_500)]
+    pages = "select (ctid::text::point)[0] from claims where ordinal = 'beside' order by execution_id"
+    await ledger.commit(Group(claims=[NewClaim(each, 1, 60.0) for each in all_of_them]))
+    before = await pool.fetch(pages)
+    await ledger.commit(Group(settlements=[Settlement(each, 1, b"r" * 280, True) for each in all_of_them]))
+    assert len(before) == 500
+    assert await pool.fetch(pages) == before
+    await ledger.close()
+    await pool.close()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from msgspec import Raw
 from tests.stores.memory_engine import MemoryEngineStore
@@ -30,7 +31,15 @@ from outlast.history.events import (
     WorkflowCancelled,
     WorkflowStarted,
 )
-from outlast_engine.store import LOOP, SMALL_EVENTS_MAX, Changes, EngineStore, Opened, PostgresEngineStore
+from outlast_engine.store import (
+    HISTORY_STORAGE,
+    LOOP,
+    SMALL_EVENTS_MAX,
+    Changes,
+    EngineStore,
+    Opened,
+    PostgresEngineStore,
+)
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -70,7 +79,7 @@ async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
         return
     pool = await connect_pool(request.getfixturevalue("postgres"), "engine", 2, is_reset=False)
     await migrate(pool, "engine", migration_files("outlast_engine"))
-    await ensure_weekly_partitions(pool, "engine", "history", NOW)
+    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
     made = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
     await made.own(0, 1)
     yield made
@@ -232,7 +241,7 @@ async def test_an_owner_that_is_replaced_while_its_commit_waits_for_the_row_stor
 ) -> None:
     pool = await connect_pool(postgres, "engine", 3, is_reset=False)
     await migrate(pool, "engine", migration_files("outlast_engine"))
-    await ensure_weekly_partitions(pool, "engine", "history", NOW)
+    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
     rows = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
     await rows.own(0)
     name = execution(1)
@@ -270,3 +279,21 @@ async def test_nothing_is_stored_by_an_owner_that_is_none_any_more(rows: Rows) -
         await rows.commit(Changes(events=of(name, history(begun("workflow"))), opened=[opened(name)]))
     assert await rows.open() == []
     assert await rows.store.load([name]) == {}
+
+
+async def test_a_payload_of_some_kilobytes_is_kept_in_its_row(postgres: str) -> None:
+    """Elsewhere it would be a row for every two kilobytes, and an index entry for each of these."""
+    pool = await connect_pool(postgres, "engine", 2, is_reset=False)
+    await migrate(pool, "engine", migration_files("outlast_engine"))
+    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
+    rows = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
+    await rows.own(0)
+    name = execution(7_000)
+    payload = Raw(b'{"finding": "' + b"x" * 5_000 + b'"}')
+    first = msgspec.structs.replace(begun("workflow"), payload=payload)
+    await rows.commit(Changes(events=of(name, history(first)), opened=[opened(name)]))
+    week = await pool.fetchval("select tableoid from history where execution_id = $1", name)
+    toast = "select pg_relation_size(reltoastrelid) from pg_class where oid = $1"
+    assert await pool.fetchval(toast, week) == 0
+    assert (await rows.store.load([name]))[name][0].event == first
+    await pool.close()

@@ -40,6 +40,18 @@ async def test_four_weeks_are_made_once(pool: asyncpg.Pool):
     assert await pool.fetchval("select count(*) from history_20260105") == 1
 
 
+async def test_weeks_have_the_storage_that_is_wanted_of_them_and_those_that_are_there_get_it(
+    pool: asyncpg.Pool,
+):
+    of_weeks = "select distinct reloptions from pg_class where relname like 'history\\_2%' and relkind = 'r'"
+    await ensure_weekly_partitions(pool, "weeks", "history", NOW)
+    assert [row[0] for row in await pool.fetch(of_weeks)] == [None]
+    for storage in ("fillfactor = 30", "fillfactor = 25"):
+        await ensure_weekly_partitions(pool, "weeks", "history", NOW + timedelta(weeks=1), storage=storage)
+    await ensure_weekly_partitions(pool, "weeks", "history", NOW, storage="fillfactor = 25")
+    assert [row[0] for row in await pool.fetch(of_weeks)] == [["fillfactor=25"]]
+
+
 async def test_a_row_from_a_clock_that_was_ahead_does_not_stop_the_weeks_from_being_made(pool: asyncpg.Pool):
     await insert(pool, NOW + timedelta(weeks=1))
     made = await ensure_weekly_partitions(pool, "weeks", "history", NOW)

@@ -27,11 +27,9 @@ from outlast_action_executor.ports import Ports
 from outlast_action_executor.registry import Registry, load_registry
 from outlast_action_executor.runner import ActionRunner
 from outlast_action_executor.settings import Settings
-from outlast_action_executor.store import SCHEMA, PostgresLedger, connect_ledger
+from outlast_action_executor.store import CLAIMS_STORAGE, SCHEMA, PostgresLedger, connect_ledger
 from outlast_action_executor.web import Web
 
-BESIDE_CLAIMS = "fillfactor = 25"
-"""Storage of the ledger. A result is three times as large as its claim: put beside it, the index is left alone."""
 CATALOGUE_CHECK_SECONDS = 5.0
 STUCK_SECONDS = 120.0
 
@@ -103,7 +101,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
 async def _make_weeks(pool: asyncpg.Pool, clock: SystemClock) -> None:
     """The ledger's tables of this and the coming weeks."""
     await ensure_weekly_partitions(pool, SCHEMA, "runs", clock.now())
-    await ensure_weekly_partitions(pool, SCHEMA, "claims", clock.now(), storage=BESIDE_CLAIMS)
+    await ensure_weekly_partitions(pool, SCHEMA, "claims", clock.now(), storage=CLAIMS_STORAGE)
 
 
 async def _publish_catalogue(

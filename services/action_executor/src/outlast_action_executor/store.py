@@ -20,6 +20,8 @@ from outlast_action_executor.core.claim import Instance, Row
 from outlast_action_executor.ports import Committed, Group, KnownRun, NewClaim, Operation, RunEnd, Settlement
 
 SCHEMA = "executor"
+CLAIMS_STORAGE = "fillfactor = 20"
+"""Room for results of some 300 bytes beside their claims: what is stored there leaves the index alone."""
 PLANNER = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",

@@ -21,11 +21,9 @@ from outlast.runtime.service import App, Stop
 from outlast_engine.backend import construct
 from outlast_engine.metrics import DURABLE
 from outlast_engine.status import StatusSpeaker
-from outlast_engine.store import LOOP, PostgresEngineStore
+from outlast_engine.store import HISTORY_STORAGE, LOOP, PostgresEngineStore
 from outlast_engine.work import EngineWork
 
-IN_ONE_PIECE = "toast_tuple_target = 8160"
-"""Storage of histories: a payload of two pages is a row like any other, not three rows and their index beside it."""
 CONNECT_SECONDS_MAX = 5.0
 """So long a server that does not answer is a start like any other; then the backend is away."""
 
@@ -104,4 +102,4 @@ async def _open(database_url: str, clock: SystemClock) -> asyncpg.Pool:
 
 
 async def _make_weeks(pool: asyncpg.Pool, clock: SystemClock) -> None:
-    await ensure_weekly_partitions(pool, "engine", "history", clock.now(), storage=IN_ONE_PIECE)
+    await ensure_weekly_partitions(pool, "engine", "history", clock.now(), storage=HISTORY_STORAGE)

@@ -19,6 +19,9 @@ from outlast.history.events import Recorded
 
 LOOP = "engine.inbox"
 HISTORY_COLUMNS = ("execution_id", "seq", "at", "type", "data")
+HISTORY_STORAGE = "toast_tuple_target = 8160"
+"""An event of up to a page stays in one row, instead of a row for every two kilobytes and their index beside it. One of
+more than half a page has its page for itself, which is the price."""
 SMALL_EVENTS_MAX = 32
 """Of a turn that is stored in one statement; of more, COPY costs less."""
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -31,7 +31,7 @@ async def ensure_weekly_partitions(
 ) -> list[str]:
     """Make the tables of last week, this one and the next two, with these storage parameters ("fillfactor = 50").
 
-    Returns the names made now. Idempotent; tables that are there stay as they are.
+    Returns the names made now. Idempotent; tables that are there get the storage too, for what they take in hereafter.
 
     Done under the schema's own lock, so that two instances may start at once. A week whose rows came before its
     table (a producer's clock was ahead) stays in the default table: slower to drop, and no reason to stop.
@@ -44,6 +44,8 @@ async def ensure_weekly_partitions(
             end = begin + timedelta(weeks=1)
             name = f"{table}_{begin:%Y%m%d}"
             if await connection.fetchval("select to_regclass($1)", f"{schema}.{name}") is not None:
+                if storage:
+                    await connection.execute(f'alter table "{schema}"."{name}" set ({storage})')
                 continue
             low, high = (ids.lower_bound(int(each.timestamp() * 1000)) for each in (begin, end))
             try:
