@@ -2,12 +2,10 @@
 written by a script.
 """
 
-from typing import Any
-
 from fastapi import FastAPI
 
 from outlast.http.bounds import BodyLimit, Measured
-from outlast.http.problems import ProblemShown, install_handlers
+from outlast.http.problems import install_handlers, shown
 from outlast_control_plane import metrics
 from outlast_control_plane.limits import REQUEST_BYTES_MAX
 from outlast_control_plane.routes import administration, commands, events, executions, identities, runbooks
@@ -16,21 +14,18 @@ from outlast_control_plane.services import Services
 PREFIX = "/api/v1"
 VERSION = "1"
 
-PROBLEM: dict[str, Any] = {
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShown"}}}
-}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request needs something more", "model": ProblemShown},
-    401: {"description": "No API key, or one that nobody holds"},
-    403: {"description": "The caller may not do this"},
-    404: {"description": "There is no such thing for this caller"},
-    409: {"description": "Not in the state that it is in; `detail` says what to do first"},
-    412: {"description": "The thing has changed since it was read"},
-    413: {"description": "Too large"},
-    415: {"description": "Another content type is expected"},
-    422: {"description": "The content cannot be taken; `errors` say where"},
-    502: {"description": "The platform service refused"},
-    503: {"description": "Something is away; try again after Retry-After"},
+PROBLEMS = {
+    400: "The request needs something more",
+    401: "No API key, or one that nobody holds",
+    403: "The caller may not do this",
+    404: "There is no such thing for this caller",
+    409: "Not in the state that it is in; `detail` says what to do first",
+    412: "The thing has changed since it was read",
+    413: "Too large",
+    415: "Another content type is expected",
+    422: "The content cannot be taken; `errors` say where",
+    502: "The platform service refused",
+    503: "Something is away; try again after Retry-After",
 }
 
 
@@ -47,7 +42,7 @@ def make_api(services: Services | None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     api.state.services = services
-    responses = {status: PROBLEM | described for status, described in PROBLEMS.items()}
+    responses = shown(PROBLEMS)
     for module in (runbooks, commands, events, executions, identities, administration):
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)

@@ -2,13 +2,11 @@
 written by a script.
 """
 
-from typing import Any
-
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from outlast.http.bounds import BodyLimit, Measured
-from outlast.http.problems import ProblemShown, install_handlers
+from outlast.http.problems import install_handlers, shown
 from outlast_platform import metrics
 from outlast_platform.internal import InternalDoor
 from outlast_platform.limits import REPORT_BYTES_MAX, REQUEST_BYTES_MAX
@@ -18,17 +16,14 @@ from outlast_platform.services import Services
 PREFIX = "/api/v1"
 VERSION = "1"
 
-PROBLEM: dict[str, Any] = {
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShown"}}}
-}
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request needs something more", "model": ProblemShown},
-    401: {"description": "No API key, or one that nobody holds"},
-    403: {"description": "The caller may not do this"},
-    404: {"description": "There is no such thing for this caller"},
-    413: {"description": "Too large"},
-    422: {"description": "The content cannot be taken; `errors` say where"},
-    503: {"description": "Something is away; try again after Retry-After"},
+PROBLEMS = {
+    400: "The request needs something more",
+    401: "No API key, or one that nobody holds",
+    403: "The caller may not do this",
+    404: "There is no such thing for this caller",
+    413: "Too large",
+    422: "The content cannot be taken; `errors` say where",
+    503: "Something is away; try again after Retry-After",
 }
 
 
@@ -45,7 +40,7 @@ def make_api(services: Services | None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     api.state.services = services
-    responses = {status: PROBLEM | described for status, described in PROBLEMS.items()}
+    responses = shown(PROBLEMS)
     for module in (companies, teams, assets, findings, imports):
         api.include_router(module.router, prefix=PREFIX, responses=responses)
     install_handlers(api)

@@ -81,7 +81,7 @@ def _door(name: str, description: str, request: str, answer: str) -> dict[str, A
     problem = {"$ref": _REFERENCE.format(name="ProblemShown")}
     refusals = {
         str(status): {
-            "description": PROBLEMS[status]["description"],
+            "description": PROBLEMS[status],
             "content": {"application/problem+json": {"schema": problem}},
         }
         for status in (401, 413, 422, 503)

@@ -3,8 +3,10 @@
 Routes raise `Problem`. What belongs to another company is `not_found` with the very words of what never existed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -59,6 +61,18 @@ class ProblemShown(BaseModel):
     code: str
     detail: str
     errors: list[FaultShown] = []
+
+
+_SHOWN = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShown"}}}}
+
+
+def shown(sentences: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """How requests may end badly, as a router's `responses`: what each status means, in the one form of all."""
+    first = min(sentences)  # names the form once, so that the document has its schema
+    return {
+        status: {**_SHOWN, "description": sentence, **({"model": ProblemShown} if status == first else {})}
+        for status, sentence in sentences.items()
+    }
 
 
 def not_found(kind: str) -> Problem:
@@ -117,8 +131,8 @@ def install_handlers(app: FastAPI) -> None:
     async def _http(request: Request, fault: HTTPException) -> Response:
         code = CODES.get(fault.status_code) or HTTPStatus(fault.status_code).name.lower()
         headers = dict(fault.headers or {})
-        if fault.status_code == 405:
-            headers["Allow"] = ", ".join(_allowed(app, request))
+        if fault.status_code == 405 and (allowed := _allowed(app, request)):
+            headers["Allow"] = ", ".join(allowed)
         return problem_response(Problem(fault.status_code, code, str(fault.detail), headers=headers))
 
     @app.exception_handler(LimitExceeded)

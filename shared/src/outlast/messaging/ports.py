@@ -13,8 +13,10 @@ import msgspec
 from outlast.contracts.topics import Claim, TopicPartition
 from outlast.errors import PermanentError
 
-_place = lru_cache(maxsize=4096)(TopicPartition)
-"""A loop asks each message several times where it is from: making the same pair anew costs three times as much."""
+PLACES_MAX = 4096
+"""More partitions than one process reads."""
+_place = lru_cache(PLACES_MAX)(TopicPartition)
+"""A loop asks each message several times where it is from: making the same pair anew costs twice as much."""
 
 
 class Received(msgspec.Struct, frozen=True):
