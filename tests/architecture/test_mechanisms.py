@@ -18,7 +18,7 @@ def test_every_test_that_a_mechanism_names_exists() -> None:
 def test_every_mutant_has_its_row() -> None:
     named = NODE_ID.findall((ROOT / "docs" / "mechanisms.md").read_text())
     controls = {"test_a_world_with_every_mechanism_in_place_is_not_caught"}
-    for kind in ("", "_waiting", "_guard"):
+    for kind in ("", "_waiting", "_guard", "_schedule"):
         path = f"tests/simulation/test{kind}_mutants.py"
         assert _tests(ROOT / path) - controls == {name for where, name in named if where == path}
 

@@ -39,7 +39,7 @@ class StoredFirst:
     """What is due is stored before the broker has its firing. Stands before the agenda that it is a mutant of."""
 
     async def act(self, owned: Collection[TopicPartition]) -> Turn | None:
-        turn = await super().act(owned)  # type: ignore[misc]
+        turn = await super().act(owned)  # type: ignore[misc] of the class that this stands before
         if turn is not None:
             turn.outgoing, turn.answers = turn.answers, []
         return turn
