@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
-from msgspec import Raw, structs
+from msgspec import UNSET, Raw, structs
 from tests.integration.engine_process import SECONDS_MAX, EngineProcess, Road, Statuses, System, until
 
 from outlast.contracts.messages import (
@@ -192,6 +192,13 @@ async def test_an_engine_with_another_template_filter_than_the_executors_is_foun
         engine.ensure_ended()
 
 
+def the_end(system: System) -> Finished:
+    """What was said of the run's end. Who takes a partition up may say it once more, with the payload."""
+    said = [structs.replace(each, payload=UNSET) for each in system.said if isinstance(each, Finished)]
+    assert said == [said[0]] * len(said)
+    return said[0]
+
+
 async def test_a_run_is_cancelled_between_two_actions_also_by_an_engine_that_was_killed_meanwhile(
     system: System, engine: EngineProcess
 ) -> None:
@@ -211,7 +218,7 @@ async def test_a_run_is_cancelled_between_two_actions_also_by_an_engine_that_was
         ActivityResult(execution_id=name, activity_id="a", attempt=1, started_at=EVENT_TIME, duration_ms=1.0)
     )
     await system.until(lambda: any(isinstance(each, Finished) for each in system.read()))
-    (finished,) = [each for each in system.said if isinstance(each, Finished)]
+    finished = the_end(system)
     assert (finished.status, finished.by, finished.reason) == ("cancelled", "ana", "a drill")
     assert [(step.id, step.status) for step in finished.steps] == [("a", "success")]
 
@@ -240,7 +247,7 @@ async def test_a_run_that_gave_its_slot_back_asks_until_it_is_granted_one(
         ActivityResult(execution_id=name, activity_id="a", attempt=1, started_at=EVENT_TIME, duration_ms=1.0),
     )
     await system.until(lambda: any(isinstance(each, Finished) for each in system.read()))
-    (finished,) = [each for each in system.said if isinstance(each, Finished)]
+    finished = the_end(system)
     assert finished.status == "success"
 
 
