@@ -43,21 +43,20 @@ async def ensure_weekly_partitions(
             begin = week_of(now) + timedelta(weeks=offset)
             end = begin + timedelta(weeks=1)
             name = f"{table}_{begin:%Y%m%d}"
-            if await connection.fetchval("select to_regclass($1)", f"{schema}.{name}") is not None:
-                if storage:
-                    await connection.execute(f'alter table "{schema}"."{name}" set ({storage})')
-                continue
-            low, high = (ids.lower_bound(int(each.timestamp() * 1000)) for each in (begin, end))
-            try:
-                async with connection.transaction():
-                    await connection.execute(
-                        f'create table "{schema}"."{name}" partition of "{schema}"."{table}" '
-                        f"for values from ('{low}') to ('{high}')" + (f" with ({storage})" if storage else "")
-                    )
-            except asyncpg.CheckViolationError:
-                _log.error("week_left_in_default_table", table=f"{schema}.{table}", week=name)
-                continue
-            made.append(name)
+            if await connection.fetchval("select to_regclass($1)", f"{schema}.{name}") is None:
+                low, high = (ids.lower_bound(int(each.timestamp() * 1000)) for each in (begin, end))
+                try:
+                    async with connection.transaction():
+                        await connection.execute(
+                            f'create table "{schema}"."{name}" partition of "{schema}"."{table}" '
+                            f"for values from ('{low}') to ('{high}')"
+                        )
+                except asyncpg.CheckViolationError:
+                    _log.error("week_left_in_default_table", table=f"{schema}.{table}", week=name)
+                    continue
+                made.append(name)
+            if storage:
+                await connection.execute(f'alter table "{schema}"."{name}" set ({storage})')
     return made
 
 
