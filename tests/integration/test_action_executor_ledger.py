@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from outlast import ids
@@ -57,16 +58,21 @@ class Ledgers:
         return ledger
 
 
+async def ledger_pool(dsn: str) -> asyncpg.Pool:
+    pool = await connect_ledger(dsn)
+    await migrate(pool, "executor", migration_files("outlast_action_executor"))
+    await ensure_weekly_partitions(pool, "executor", "runs", datetime.now(UTC))
+    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC), storage=CLAIMS_STORAGE)
+    return pool
+
+
 @pytest.fixture(params=["local", "postgres"])
 async def ledgers(request: pytest.FixtureRequest) -> AsyncIterator[Ledgers]:
     if request.param == "local":
         tables = LocalTables(StillClock())
         yield Ledgers(lambda: LocalLedger(tables))
         return
-    pool = await connect_ledger(request.getfixturevalue("postgres"))
-    await migrate(pool, "executor", migration_files("outlast_action_executor"))
-    await ensure_weekly_partitions(pool, "executor", "runs", datetime.now(UTC))
-    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC), storage=CLAIMS_STORAGE)
+    pool = await ledger_pool(request.getfixturevalue("postgres"))
     made: list[PostgresLedger] = []
 
     def connect() -> PostgresLedger:
@@ -264,9 +270,7 @@ async def test_an_end_is_recorded_with_the_results_and_claims_of_its_group(ledge
 
 async def test_a_result_is_stored_beside_its_claim(postgres: str) -> None:
     """Put on another page it would be in the index once more."""
-    pool = await connect_ledger(postgres)
-    await migrate(pool, "executor", migration_files("outlast_action_executor"))
-    await ensure_weekly_partitions(pool, "executor", "claims", datetime.now(UTC), storage=CLAIMS_STORAGE)
+    pool = await ledger_pool(postgres)
     ledger = PostgresLedger(pool, "action_executor")
     await ledger.incarnate("beside")
     all_of_them = [operation(number) for number in range(1_000, 1_500)]

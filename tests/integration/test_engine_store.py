@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import msgspec
 import pytest
 from msgspec import Raw
@@ -69,6 +71,18 @@ class Rows:
         return list(await self.store.open_page(partition, "", 100))
 
 
+@asynccontextmanager
+async def in_postgres(dsn: str, *partitions: int) -> AsyncIterator[tuple[asyncpg.Pool, Rows]]:
+    """The rows of an engine that owns these partitions, and the pool that they are reached by."""
+    pool = await connect_pool(dsn, "engine", 3, is_reset=False)
+    await migrate(pool, "engine", migration_files("outlast_engine"))
+    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
+    made = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
+    await made.own(*partitions)
+    yield pool, made
+    await pool.close()
+
+
 @pytest.fixture(params=["memory", "postgres"])
 async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
     if request.param == "memory":
@@ -77,13 +91,8 @@ async def rows(request: pytest.FixtureRequest) -> AsyncIterator[Rows]:
         await made.own(0, 1)
         yield made
         return
-    pool = await connect_pool(request.getfixturevalue("postgres"), "engine", 2, is_reset=False)
-    await migrate(pool, "engine", migration_files("outlast_engine"))
-    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
-    made = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
-    await made.own(0, 1)
-    yield made
-    await pool.close()
+    async with in_postgres(request.getfixturevalue("postgres"), 0, 1) as (_, made):
+        yield made
 
 
 def execution(number: int, partition: int = 0) -> str:
@@ -239,29 +248,24 @@ async def test_of_two_offsets_neither_moves_when_one_is_not_where_it_was(rows: R
 async def test_an_owner_that_is_replaced_while_its_commit_waits_for_the_row_stores_nothing(
     postgres: str,
 ) -> None:
-    pool = await connect_pool(postgres, "engine", 3, is_reset=False)
-    await migrate(pool, "engine", migration_files("outlast_engine"))
-    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
-    rows = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
-    await rows.own(0)
-    name = execution(1)
-    async with pool.acquire() as newer:
-        taking = newer.transaction()
-        await taking.start()
-        await acquire(newer, LOOP, [Claim(TopicPartition(ENGINE_INBOX, 0), "id")])
-        commit = asyncio.create_task(
-            rows.commit(Changes(events=of(name, history(begun("workflow"))), opened=[opened(name)]))
-        )
-        waits = "select count(*) from pg_locks where not granted"
-        async with asyncio.timeout(30):
-            while not await newer.fetchval(waits):  # noqa: ASYNC110 - the server sets no event of ours
-                await asyncio.sleep(0.01)
-        await taking.commit()
-    with pytest.raises(Fenced):
-        await commit
-    assert await rows.store.load([name]) == {}
-    assert await rows.open() == []
-    await pool.close()
+    async with in_postgres(postgres, 0) as (pool, rows):
+        name = execution(1)
+        async with pool.acquire() as newer:
+            taking = newer.transaction()
+            await taking.start()
+            await acquire(newer, LOOP, [Claim(TopicPartition(ENGINE_INBOX, 0), "id")])
+            commit = asyncio.create_task(
+                rows.commit(Changes(events=of(name, history(begun("workflow"))), opened=[opened(name)]))
+            )
+            waits = "select count(*) from pg_locks where not granted"
+            async with asyncio.timeout(30):
+                while not await newer.fetchval(waits):  # noqa: ASYNC110 - the server sets no event of ours
+                    await asyncio.sleep(0.01)
+            await taking.commit()
+        with pytest.raises(Fenced):
+            await commit
+        assert await rows.store.load([name]) == {}
+        assert await rows.open() == []
 
 
 async def test_a_definition_is_kept_once(rows: Rows) -> None:
@@ -283,17 +287,12 @@ async def test_nothing_is_stored_by_an_owner_that_is_none_any_more(rows: Rows) -
 
 async def test_a_payload_of_some_kilobytes_is_kept_in_its_row(postgres: str) -> None:
     """Elsewhere it would be a row for every two kilobytes, and an index entry for each of these."""
-    pool = await connect_pool(postgres, "engine", 2, is_reset=False)
-    await migrate(pool, "engine", migration_files("outlast_engine"))
-    await ensure_weekly_partitions(pool, "engine", "history", NOW, storage=HISTORY_STORAGE)
-    rows = Rows(PostgresEngineStore(pool), PostgresFence(pool, LOOP))
-    await rows.own(0)
-    name = execution(7_000)
-    payload = Raw(b'{"finding": "' + b"x" * 5_000 + b'"}')
-    first = msgspec.structs.replace(begun("workflow"), payload=payload)
-    await rows.commit(Changes(events=of(name, history(first)), opened=[opened(name)]))
-    week = await pool.fetchval("select tableoid from history where execution_id = $1", name)
-    toast = "select pg_relation_size(reltoastrelid) from pg_class where oid = $1"
-    assert await pool.fetchval(toast, week) == 0
-    assert (await rows.store.load([name]))[name][0].event == first
-    await pool.close()
+    async with in_postgres(postgres, 0) as (pool, rows):
+        name = execution(7_000)
+        payload = Raw(b'{"finding": "' + b"x" * 5_000 + b'"}')
+        first = msgspec.structs.replace(begun("workflow"), payload=payload)
+        await rows.commit(Changes(events=of(name, history(first)), opened=[opened(name)]))
+        week = await pool.fetchval("select tableoid from history where execution_id = $1", name)
+        toast = "select pg_relation_size(reltoastrelid) from pg_class where oid = $1"
+        assert await pool.fetchval(toast, week) == 0
+        assert (await rows.store.load([name]))[name][0].event == first
