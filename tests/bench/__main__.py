@@ -149,6 +149,7 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"bench: {', '.join(unknown)}: not in this release; there are {', '.join(known)}")
     folder = Path(tempfile.mkdtemp(prefix="outlast-bench-"))
+    folder.chmod(0o711)  # Postgres runs as another user if we are root, and must pass through
     began = time.monotonic()
     receiver = Receiver.start()
     try:
