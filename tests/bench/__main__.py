@@ -171,12 +171,12 @@ def main() -> None:
             prepare(system, receiver.url, "POST", is_calm=True)
             measure_latency(on, receiver)
         if "B9" in only:
-            measure_gate(system)
+            measure_gate(system, folder / "run")
         if "B11" in only:
             measure_recovery(system, folder / "run")
         if "B3" in only:
             prepare(system, receiver.url, "POST")
-            durable = measure_inline(system, findings, receiver, options.rounds)
+            durable = measure_inline(system, folder / "run", findings, receiver, options.rounds)
             take_down(folder)
             measure_shadow(folder, receiver, durable, options.rounds)
         if "B15" in only:

@@ -8,8 +8,10 @@ rows leave nothing to give. The gate only advises, so both the verdicts and the 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.bench.load import COMPANY, PRODUCER, Driver, System, client
+from tests.bench.processes import cpu_by_process, line
 from tests.bench.system import ok
 from tests.bench.watch import Said, Watch
 
@@ -97,18 +99,22 @@ def storm(system: System, runbook: str, note: str, count: int = EVENTS) -> tuple
     return outcome, len(outcome.decided) / (outcome.last_decided_at - began)
 
 
-def measure_gate(system: System) -> None:
-    """Both storms, and the verdicts."""
+def measure_gate(system: System, folder: Path) -> None:
+    """Both storms, what each process spent on them, and the verdicts."""
     runbook = save(system, "bench-throttled", "throttled", THROTTLED)
     time.sleep(2)
+    before = cpu_by_process(folder)
     thrown, throttled_rate = storm(system, runbook, "throttled")
+    print(f"B9 throttle by process: {line(before, cpu_by_process(folder), EVENTS)}", flush=True)
     print(
         f"B9 throttle: {throttled_rate:.0f} decided/s, {len(thrown.started)} of {EVENTS} ran, allowed 1",
         flush=True,
     )
     runbook = save(system, "bench-slotted", "slotted", SLOTTED)
     time.sleep(2)
+    before = cpu_by_process(folder)
     slotted, slotted_rate = storm(system, runbook, "slotted")
+    print(f"B9 concurrency by process: {line(before, cpu_by_process(folder), EVENTS)}", flush=True)
     print(
         f"B9 concurrency: {slotted_rate:.0f} decided/s, {len(slotted.started)} of {EVENTS} ran,"
         f" at most {slotted.most_at_once} at once, allowed 1",

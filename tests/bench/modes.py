@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tests.bench.load import PRODUCER, Figures, Storm, System, client, runbook
+from tests.bench.processes import cpu_by_process, line
 from tests.bench.receiver import Receiver
 from tests.bench.system import bring_up, import_findings, ok, prepare, take_down
 from tests.bench.verdict import judge
@@ -16,7 +17,9 @@ INLINE_TARGET, SHADOW_TARGET = 1.3, 0.6
 """Times the rate of B2."""
 
 
-def measure_inline(system: System, findings: list[str], receiver: Receiver, rounds: int) -> list[Figures]:
+def measure_inline(
+    system: System, folder: Path, findings: list[str], receiver: Receiver, rounds: int
+) -> list[Figures]:
     """Durable and inline in turn; returns the durable figures, which shadow is compared with."""
     storm = Storm(system, f"platform.{PRODUCER}.events")
     durable: list[Figures] = []
@@ -25,7 +28,10 @@ def measure_inline(system: System, findings: list[str], receiver: Receiver, roun
         for engine, figures in (("workflow", durable), ("inline", inline)):
             _switch(system, receiver.url, engine)
             storm.run(findings[:500])  # warm: the definition is known everywhere
+            before = cpu_by_process(folder)
             figures.append(storm.run(findings))
+            spent = line(before, cpu_by_process(folder), len(findings))
+            print(f"B3 round {number + 1} {engine} by process: {spent}", flush=True)
         print(
             f"B3 round {number + 1}: durable {durable[-1].rate:.0f}/s {durable[-1].cpu_per_thousand:.2f} CPU-s/1000;"
             f" inline {inline[-1].rate:.0f}/s {inline[-1].cpu_per_thousand:.2f} CPU-s/1000",

@@ -1,5 +1,6 @@
 """The loop on a small piece of work: what it may never lose, and what may never stop it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -138,6 +139,14 @@ class Harness:
 @pytest.fixture
 def harness() -> Harness:
     return Harness()
+
+
+async def test_it_knows_when_messages_came_last(harness: Harness) -> None:
+    await harness.loop.turn()
+    assert harness.loop.polled_at == -math.inf
+    harness.send(b"1")
+    await harness.loop.turn()
+    assert harness.loop.polled_at == 0.0
 
 
 def at_rest(harness: Harness) -> int:

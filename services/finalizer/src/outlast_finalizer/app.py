@@ -11,7 +11,7 @@ from outlast.messaging.kafka import KafkaSink, KafkaSource
 from outlast.messaging.topics import BrokerTopicIds, TopicAdmin
 from outlast.runtime.health import Health
 from outlast.runtime.loop import FencedLoop
-from outlast.runtime.loops import run_loop
+from outlast.runtime.loops import FOLLOWER_LINGER_SECONDS, run_loop
 from outlast.runtime.metrics import LoopMetrics
 from outlast.runtime.service import App, Stop
 from outlast_finalizer.breakers import BreakersTopic
@@ -57,7 +57,9 @@ async def build(configured: Settings, health: Health, stop: Stop) -> App:
     )
     return App(
         tasks={
-            "loop": run_loop(loop, "loop", health, stop, clock.monotonic),
+            "loop": run_loop(
+                loop, "loop", health, stop, clock.monotonic, linger_seconds=FOLLOWER_LINGER_SECONDS
+            ),
             "outbox": OutboxPublisher(pool, publisher_sink, topic_ids).run(stop.event),
             "republisher": Republisher(pool, topic_ids, (BreakersTopic(),)).run(stop),
         },

@@ -17,7 +17,7 @@ from outlast.messaging.ports import Received
 from outlast.runtime.health import Health
 from outlast.runtime.logging import get_logger
 from outlast.runtime.loop import FencedLoop
-from outlast.runtime.loops import run_loop
+from outlast.runtime.loops import FOLLOWER_LINGER_SECONDS, run_loop
 from outlast.runtime.metrics import LoopMetrics
 from outlast.runtime.service import App, Stop
 from outlast.runtime.work import Agenda, Work
@@ -109,7 +109,9 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     return App(
         tasks={
             "intake": run_loop(intake, "intake", health, stop, clock.monotonic),
-            "lanes": run_loop(lanes, "lanes", health, stop, clock.monotonic),
+            "lanes": run_loop(
+                lanes, "lanes", health, stop, clock.monotonic, linger_seconds=FOLLOWER_LINGER_SECONDS
+            ),
             "definitions": keep_reading(),
             "producers": follow_producers(),
             "degradation": _watch_engines(engines, health, stop, clock),

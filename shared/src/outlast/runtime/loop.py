@@ -16,6 +16,7 @@ transaction under the partitions' fences, and sends what the committed result ca
 What the last batch had to say is flushed before the next one commits (`pending`, see outlast.db.fence).
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from outlast import limits
@@ -63,6 +64,8 @@ class FencedLoop:
         self._batch_max = batch_max
         self.turned_at = monotonic()
         """When the last turn ended, for liveness: a loop that only finds things away still turns."""
+        self.polled_at = -math.inf
+        """When a poll last brought messages."""
         self._owned: dict[TopicPartition, Partition] = {}
         self._inherited: list[Owned] = []
         self._held: Sequence[Received] = ()
@@ -145,6 +148,8 @@ class FencedLoop:
                 await self._rejoin()
             if not self._held:
                 self._held = await self.source.poll(self._batch_max, self._until_due(timeout_seconds))
+                if self._held:
+                    self.polled_at = self._monotonic()
             await self._derive_inherited()
             self._held = self._next_or_later(self._held)
             if self._held:
