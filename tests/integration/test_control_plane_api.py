@@ -407,6 +407,17 @@ async def test_a_waiting_run_shows_what_it_waits_for_and_until_when(world: World
     assert [event["data"] for event in history] == [awaited, timer]
 
 
+async def test_the_payload_of_a_durable_run_is_shown_from_its_history_and_of_another_from_its_record(
+    world: World,
+) -> None:
+    durable, inline = "0199f000-0000-8000-8000-00000000000b", "0199f000-0000-8000-8000-00000000000c"
+    await world.put_run(durable, payload=None)
+    await world.put_history(durable, ("workflow_started.v1", {"payload": {"finding": {"id": "f-1"}}}))
+    await world.put_run(inline, mode="inline", payload=b'{"finding":{"id":"f-2"}}')
+    shown = [(await world.call("acme", "GET", f"/executions/{each}")).json() for each in (durable, inline)]
+    assert [each["payload"]["finding"]["id"] for each in shown] == ["f-1", "f-2"]
+
+
 async def test_runs_say_why_they_are_held_back_or_ended_how_they_came_to_be_and_are_found_by_it(
     world: World,
 ) -> None:

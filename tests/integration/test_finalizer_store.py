@@ -218,7 +218,7 @@ async def test_what_was_withheld_has_ended_and_never_began(rows: Rows) -> None:
     assert (row["status"], row["reason"], row["detail"]) == ("skipped", "throttled", "1 in 300 s")
     assert (row["started_at"], row["finished_at"], row["payload"]) == (None, AT, bytes(PAYLOAD))
     assert await rows.store.finished([execution()]) == {
-        execution(): Ended(0, "acme", "r", has_payload=True, is_engines=False)
+        execution(): Ended(0, "acme", "r", is_whole=True, is_engines=False)
     }
 
 
@@ -233,19 +233,30 @@ async def test_how_a_run_came_to_be_is_what_its_latest_word_says(rows: Rows) -> 
 
 
 async def test_a_payload_that_comes_late_is_kept_and_changes_nothing_else(rows: Rows) -> None:
-    assert list((await rows.hear(finished())).bare) == [execution()]
+    assert list((await rows.hear(finished(mode="inline"))).bare) == [execution()]
     before = await rows.look(execution())
     assert before is not None
-    assert list((await rows.hear(finished())).bare) == [execution()], "still none"
-    assert not (await rows.store.finished([execution()]))[execution()].has_payload
+    assert list((await rows.hear(finished(mode="inline"))).bare) == [execution()], "still none"
+    assert not (await rows.store.finished([execution()]))[execution()].is_whole
     for late in (queued(), started(), withheld(payload=PAYLOAD), finished(payload=PAYLOAD)):
         number = {Queued: 1, Started: 2, Withheld: 3, Finished: 4}[type(late)]
-        await rows.hear(finished(number))
-        committed = await rows.hear(msgspec.structs.replace(late, execution_id=execution(number)))
+        await rows.hear(finished(number, mode="inline"))
+        told = msgspec.structs.replace(late, execution_id=execution(number), mode="inline")
+        committed = await rows.hear(told)
         assert not committed.bare
         row = await rows.look(execution(number))
         assert row == {**before, "payload": bytes(PAYLOAD)}
+    assert not (await rows.hear(finished(mode="inline"))).bare
+
+
+async def test_a_durable_run_lacks_nothing_without_a_payload_for_its_history_has_it(rows: Rows) -> None:
+    await rows.hear(started(payload=UNSET))
     assert not (await rows.hear(finished())).bare
+    assert not (await rows.hear(finished())).bare, "told again"
+    assert (await rows.store.finished([execution()]))[execution()].is_whole
+    row = await rows.look(execution())
+    assert row is not None
+    assert row["payload"] is None
 
 
 async def test_the_first_payload_stays(rows: Rows) -> None:

@@ -54,6 +54,11 @@ class Scenario:
         """Its processes die; others of their names begin where they were."""
         self.system.world.kill(service)
 
+    def lose_topic(self, name: str) -> None:
+        """It is empty and new; the others are as they were."""
+        self.system.world.broker.delete_topic(name)
+        self.system.world.broker.ensure_topic(name)
+
     def lose_broker(self) -> None:
         """All topics are empty and new."""
         self.system.world.lose_everything()

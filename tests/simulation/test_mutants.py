@@ -32,6 +32,7 @@ from tests.simulation.poison import KILLER
 from tests.simulation.receiver import Beside
 from tests.simulation.run import simulate
 from tests.simulation.scenario import Scenario
+from tests.simulation.setting import INLINE
 from tests.simulation.system import Parts, System
 from tests.stores.memory_matcher import MemoryMatcherStore
 
@@ -266,24 +267,23 @@ class _Whole:
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         found = await self._store.finished(execution_ids)  # type: ignore[attr-defined]
-        return {each: ended._replace(has_payload=True) for each, ended in found.items()}
+        return {each: ended._replace(is_whole=True) for each, ended in found.items()}
 
 
-def runs_end_before_they_are_derived_again(parts: Parts) -> set[str]:
-    """First messages, which bring the payloads, are lost with the broker; results in hand end the runs after it."""
-    scenario = Scenario(parts)
+def payloads_are_lost_before_they_are_read(parts: Parts) -> set[str]:
+    """First messages of inline runs, which bring the payloads, go with their topic; runs in hand end after it."""
+    scenario = Scenario(parts, INLINE)
     scenario.run(50)
     scenario.stop("finalizer")
-    scenario.lose("activity_result.v1")
     scenario.system.send_events(60)
     scenario.run()
-    scenario.lose_broker()
+    scenario.lose_topic(topics.LIFECYCLE)
     return scenario.broken_rules()
 
 
 def test_payload_not_asked_for_a_record_stays_without_what_was_lost_with_the_broker():
-    assert not runs_end_before_they_are_derived_again(Parts())
-    assert "record" in runs_end_before_they_are_derived_again(Parts(finalizer=NeverBare))
+    assert not payloads_are_lost_before_they_are_read(Parts())
+    assert "record" in payloads_are_lost_before_they_are_read(Parts(finalizer=NeverBare))
 
 
 # ---- rule 1: a run is born in one place --------------------------------------------------------------------------

@@ -125,7 +125,8 @@ class MemoryFinalizerStore:
             else:
                 new = replace(present, payload=payload)
         self.runs[row.execution_id] = new
-        return new.finished_at is not None and new.payload is None
+        is_durable = new.mode == WORKFLOW and new.rank > DISPATCH_RANK
+        return new.finished_at is not None and new.payload is None and not is_durable
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         """Those of these runs that have ended."""
@@ -136,7 +137,7 @@ class MemoryFinalizerStore:
                 row.lane,
                 row.company_id,
                 row.runbook_id,
-                row.payload is not None,
+                row.payload is not None or (row.mode == WORKFLOW and row.rank > DISPATCH_RANK),
                 row.mode == WORKFLOW and row.rank > DISPATCH_RANK,
             )
             for each, row in found.items()

@@ -3,6 +3,7 @@
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from outlast.contracts.messages import Finished, RunActivity, Started
 from outlast.execution.decide import Rejection
@@ -185,6 +186,17 @@ def test_what_new_events_call_for_leaves_out_what_was_said_before() -> None:
     after_start = spec.state.sequence
     spec.succeed("a")
     assert [type(command) for command in outstanding(spec.state, after_start)] == [RunActivity]
+
+
+def test_a_durable_run_begins_without_its_payload_which_is_in_its_history_and_an_inline_run_with_it() -> None:
+    durable, inline = Spec(runbook(notify("a"))), Spec(runbook(notify("a")))
+    durable.start()
+    inline.start(mode="inline")
+    (said, *_), (told, *_) = outstanding(durable.state), outstanding(inline.state)
+    assert isinstance(said, Started)
+    assert isinstance(told, Started)
+    assert said.payload is msgspec.UNSET
+    assert told.payload == Raw(msgspec.json.encode(PAYLOAD))
 
 
 def test_an_ended_run_says_finished_with_its_payload_only_when_everything_is_said_again() -> None:

@@ -57,9 +57,7 @@ async def build(configured: Settings, health: Health, stop: Stop) -> App:
     )
     return App(
         tasks={
-            "loop": run_loop(
-                loop, "loop", health, stop, clock.monotonic, linger_seconds=FOLLOWER_LINGER_SECONDS
-            ),
+            "loop": run_loop(loop, "loop", health, stop, clock.monotonic, FOLLOWER_LINGER_SECONDS),
             "outbox": OutboxPublisher(pool, publisher_sink, topic_ids).run(stop.event),
             "republisher": Republisher(pool, topic_ids, (BreakersTopic(),)).run(stop),
         },

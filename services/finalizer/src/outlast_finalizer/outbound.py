@@ -1,8 +1,8 @@
 """What the finalizer says, and to whom. No decisions.
 
 A record that is whole is answered: to the matcher (the dispatch closes), and to the engine (the run leaves its open
-rows) where the run is the engine's. One that lacks its payload is asked about: the engine of a run that it has, the
-matcher of any other, with the word that the engine would send on to it (`unknown`).
+rows) where the run is the engine's. One that lacks its payload is asked about, at the matcher, with the word that an
+engine would send on to it (`unknown`). Who is asked about a silent run goes by whose it is, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,16 +23,17 @@ class Ended(NamedTuple):
     lane: int
     company_id: str
     runbook_id: str
-    has_payload: bool
+    is_whole: bool
+    """Whether its record lacks nothing: a payload, unless the run is a durable one, whose history has it."""
     is_engines: bool = True
     """A durable run that began: the engine keeps it open until it is answered."""
 
 
 def answers(ended: Mapping[str, Ended], compared: Iterable[str] = ()) -> list[Outgoing]:
     """`recorded` for the runs whose records are whole and for kept comparisons; questions about the others."""
-    to_engine = [name for name, each in ended.items() if each.has_payload and each.is_engines]
-    to_matcher = [(name, each.lane) for name, each in ended.items() if each.has_payload]
-    asked = [ask(name, each) for name, each in ended.items() if not each.has_payload]
+    to_engine = [name for name, each in ended.items() if each.is_whole and each.is_engines]
+    to_matcher = [(name, each.lane) for name, each in ended.items() if each.is_whole]
+    asked = [ask(name, each) for name, each in ended.items() if not each.is_whole]
     return [*recorded([*to_engine, *compared], to_matcher), *asked]
 
 

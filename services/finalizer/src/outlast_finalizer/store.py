@@ -137,7 +137,7 @@ class PostgresFinalizerStore:
                 row["lane"],
                 row["company_id"],
                 row["runbook_id"],
-                row["has_payload"],
+                row["is_whole"],
                 row["mode"] == WORKFLOW and row["rank"] > DISPATCH_RANK,
             )
             for row in rows

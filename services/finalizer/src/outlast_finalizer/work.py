@@ -5,9 +5,9 @@ rows), one message a batch and partition with the ids in it. A run that is said 
 never with silence. A shadowed run is two: the inline one ends by `finished`, which the matcher is told; its durable
 double by `compared`, which the engine is told.
 
-`finished` leaves the payload out when `started` was delivered; if the broker lost `started` before we read it, the
-record has no payload. Such a run is not answered but asked about: who has it then says everything again, payload
-and all.
+Of a durable run the history has the payload. Of any other the record has it, and `finished` leaves it out when
+`started` was delivered; if the broker lost `started` before we read it, the record has none. Such a run is not answered
+but asked about: who has it then says everything again, payload and all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -87,7 +87,7 @@ class FinalizerWork:
         for execution_id in committed.bare:
             known = changes.ended.get(execution_id)
             if known is not None:
-                changes.ended[execution_id] = known._replace(has_payload=False)
+                changes.ended[execution_id] = known._replace(is_whole=False)
         turn.outgoing += [*given_up(committed.given_up), *_answers(changes.ended, changes.compared)]
         _count(changes, committed)
 
@@ -118,7 +118,7 @@ def _ended(message: Finished | Withheld) -> Ended:
 
 
 def _answers(ended: Mapping[str, Ended], compared: Collection[str]) -> list[Outgoing]:
-    metrics.PAYLOADS_ASKED.inc(sum(not each.has_payload for each in ended.values()))
+    metrics.PAYLOADS_ASKED.inc(sum(not each.is_whole for each in ended.values()))
     return answers(ended, compared)
 
 

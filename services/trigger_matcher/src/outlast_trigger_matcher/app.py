@@ -109,9 +109,7 @@ async def build(settings: Settings, health: Health, stop: Stop) -> App:
     return App(
         tasks={
             "intake": run_loop(intake, "intake", health, stop, clock.monotonic),
-            "lanes": run_loop(
-                lanes, "lanes", health, stop, clock.monotonic, linger_seconds=FOLLOWER_LINGER_SECONDS
-            ),
+            "lanes": run_loop(lanes, "lanes", health, stop, clock.monotonic, FOLLOWER_LINGER_SECONDS),
             "definitions": keep_reading(),
             "producers": follow_producers(),
             "degradation": _watch_engines(engines, health, stop, clock),

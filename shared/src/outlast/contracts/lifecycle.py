@@ -36,22 +36,23 @@ class RunMessage(Message, frozen=True, kw_only=True):
 
 
 class Started(RunMessage, frozen=True, kw_only=True, tag="started.v1"):
-    """The first message of a run that really starts: carries the payload for the run's record."""
+    """The first message of a run that really starts."""
 
-    payload: Raw
+    payload: Raw | UnsetType = UNSET
+    """For the run's record; of a durable run its history has it."""
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
 
 
 class Finished(RunMessage, frozen=True, kw_only=True, tag="finished.v1"):
-    """A run has ended. It carries all that its record needs but the payload, which `started` brought."""
+    """A run has ended. It carries all that its record needs but the payload."""
 
     started_at: datetime
     status: str
     """success | failed | partial | skipped | cancelled"""
     steps: tuple[StepSummary, ...]
     payload: Raw | UnsetType = UNSET
-    """Given unless a `started` message with it is known to be delivered."""
+    """Given unless a `started` message is known to be delivered."""
     chain: tuple[str, ...] = ()
     origin: Origin = NO_ORIGIN
     error: ActionError | None = None

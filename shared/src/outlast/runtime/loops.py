@@ -34,7 +34,6 @@ async def run_loop(
     health: Health,
     stop: Stop,
     monotonic: Callable[[], float],
-    *,
     linger_seconds: float = 0.0,
 ) -> None:
     """Turn until the stop. The part `name` is ready after the first turn that found nothing away.

@@ -1,6 +1,7 @@
 """Runs: list, detail with every step explained, history."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from outlast.contracts.messages import Compared
 from outlast.db.pool import transaction
 from outlast.http.problems import Problem, not_found
 from outlast.limits import EVENT_ID_CHARACTERS_MAX
+from outlast.runbooks.documents import Json
 from outlast_control_plane.access import NAME_PATTERN, READ_RUNS, Caller, CallerIs, CompanyNamed, Role
 from outlast_control_plane.core.explain import (
     HistoryLine,
@@ -108,9 +110,10 @@ async def get_execution(
     history = [_line(row) for row in await _history(services.records, run_id)]
     if record is not None:
         summaries: list[dict[str, object]] = msgspec.json.decode(record["steps"] or b"[]")
+        kept: bytes | None = record["payload"]
         body = _summary(record) | {
             "definition_sha256": record["definition_sha256"],
-            "payload": Raw(record["payload"] or b"null"),
+            "payload": _begun(history).get("payload") if kept is None else Raw(kept),
             "comparison": _comparison(record, is_whole=True),
         }
     else:
@@ -282,8 +285,7 @@ def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, 
         "instead_of": None,
         "comparison": None,
     }
-    begun = (line.data for line in history if line.type.startswith("workflow_started."))
-    first = next(begun, {})
+    first = _begun(history)
     origin = first.get("origin")
     if isinstance(origin, dict):
         body |= {name: origin[name] for name in ("is_degraded", "started_by", "instead_of") if name in origin}
@@ -291,6 +293,12 @@ def _open_summary(row: asyncpg.Record, history: list[HistoryLine]) -> dict[str, 
     if isinstance(runbook, dict):
         body |= {"runbook_version": runbook.get("version"), "definition_sha256": runbook.get("sha256")}
     return body | {name: first[name] for name in ("mode", "event", "payload") if name in first}
+
+
+def _begun(history: list[HistoryLine]) -> Mapping[str, Json]:
+    """What the history says of the run's beginning, the payload among it."""
+    begun = (line.data for line in history if line.type.startswith("workflow_started."))
+    return next(begun, {})
 
 
 def _duration_ms(started: datetime | None, finished: datetime | None) -> float | None:

@@ -108,6 +108,7 @@ def _activity_and_lifecycle_messages() -> Iterator[tuple[str, messages.Message]]
     )
     yield "minimal", started
     yield "caused_by_a_run", msgspec.structs.replace(started, chain=(EARLIER,))
+    yield "without_payload", msgspec.structs.replace(started, payload=msgspec.UNSET)
     posted = messages.StepSummary(
         id="post",
         action="send_webhook",
