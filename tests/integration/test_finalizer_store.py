@@ -218,7 +218,7 @@ async def test_what_was_withheld_has_ended_and_never_began(rows: Rows) -> None:
     assert (row["status"], row["reason"], row["detail"]) == ("skipped", "throttled", "1 in 300 s")
     assert (row["started_at"], row["finished_at"], row["payload"]) == (None, AT, bytes(PAYLOAD))
     assert await rows.store.finished([execution()]) == {
-        execution(): Ended(0, "acme", "r", is_whole=True, is_engines=False)
+        execution(): Ended(0, "acme", "r", has_payload=True, is_engines=False)
     }
 
 
@@ -270,6 +270,7 @@ async def test_the_first_payload_stays(rows: Rows) -> None:
 async def test_what_lacks_a_payload_is_named_only_once_it_has_ended(rows: Rows) -> None:
     assert not (await rows.hear(queued(payload=UNSET))).bare
     assert list((await rows.hear(withheld())).bare) == [execution()]
+    assert not (await rows.store.finished([execution()]))[execution()].is_whole
 
 
 async def test_a_comparison_may_come_before_its_run_and_counts_once(rows: Rows) -> None:

@@ -267,7 +267,7 @@ class _Whole:
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         found = await self._store.finished(execution_ids)  # type: ignore[attr-defined]
-        return {each: ended._replace(is_whole=True) for each, ended in found.items()}
+        return {each: ended._replace(has_payload=True) for each, ended in found.items()}
 
 
 def payloads_are_lost_before_they_are_read(parts: Parts) -> set[str]:

@@ -109,7 +109,7 @@ class MemoryFinalizerStore:
         return published
 
     def _upsert(self, row: RunRow) -> bool:
-        """Whether its record has ended and has no payload."""
+        """Whether its record has ended and lacks its payload; of a durable run the history has it."""
         present, new = self.runs.get(row.execution_id), _record(row)
         if present is not None:
             payload = present.payload or row.payload
@@ -125,8 +125,7 @@ class MemoryFinalizerStore:
             else:
                 new = replace(present, payload=payload)
         self.runs[row.execution_id] = new
-        is_durable = new.mode == WORKFLOW and new.rank > DISPATCH_RANK
-        return new.finished_at is not None and new.payload is None and not is_durable
+        return new.finished_at is not None and new.payload is None and not _is_durable(row.message)
 
     async def finished(self, execution_ids: Collection[str]) -> Mapping[str, Ended]:
         """Those of these runs that have ended."""
@@ -137,8 +136,8 @@ class MemoryFinalizerStore:
                 row.lane,
                 row.company_id,
                 row.runbook_id,
-                row.payload is not None or (row.mode == WORKFLOW and row.rank > DISPATCH_RANK),
-                row.mode == WORKFLOW and row.rank > DISPATCH_RANK,
+                row.payload is not None,
+                _is_durable(row),
             )
             for each, row in found.items()
             if row.finished_at is not None
@@ -185,6 +184,10 @@ def _given_up(execution_id: str, run: RunRecord, heard_at: datetime) -> Finished
         origin=run.origin,
         error=why(run.told_at),
     )
+
+
+def _is_durable(said: RunMessage | RunRecord) -> bool:
+    return said.mode == WORKFLOW and said.rank > DISPATCH_RANK
 
 
 def _record(row: RunRow) -> RunRecord:

@@ -23,14 +23,14 @@ async def test_an_ended_run_without_a_payload_in_its_record_is_asked_about_inste
 
 
 async def test_a_new_owner_asks_again_what_the_old_one_may_not_have_asked():
-    rows = Rows(ended={EXECUTION: Ended(2, "acme", "r", is_whole=False, is_engines=False)})
+    rows = Rows(ended={EXECUTION: Ended(2, "acme", "r", has_payload=False, is_engines=False)})
     (question,) = await FinalizerWork(rows).derive(received(finished()).at, [EXECUTION])
     assert codec.lifecycle.decode(question.value) == Unknown(**ABOUT)
 
 
 async def test_a_new_owner_answers_again_what_the_old_one_may_not_have_answered():
     rows = Rows(
-        ended={EXECUTION: Ended(2, "acme", "r", is_whole=True, is_engines=False)}, comparisons=[EXECUTION]
+        ended={EXECUTION: Ended(2, "acme", "r", has_payload=True, is_engines=False)}, comparisons=[EXECUTION]
     )
     answered = await FinalizerWork(rows).derive(received(finished()).at, [EXECUTION])
     assert places(answered) == [(topics.ENGINE_INBOX, 1), (topics.RECORDED, 2)]

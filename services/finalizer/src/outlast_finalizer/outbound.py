@@ -23,15 +23,19 @@ class Ended(NamedTuple):
     lane: int
     company_id: str
     runbook_id: str
-    is_whole: bool
-    """Whether its record lacks nothing: a payload, unless the run is a durable one, whose history has it."""
+    has_payload: bool
     is_engines: bool = True
-    """A durable run that began: the engine keeps it open until it is answered."""
+    """A durable run that began: the engine keeps it open until it is answered, and its payload in its history."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its record lacks nothing."""
+        return self.has_payload or self.is_engines
 
 
 def answers(ended: Mapping[str, Ended], compared: Iterable[str] = ()) -> list[Outgoing]:
     """`recorded` for the runs whose records are whole and for kept comparisons; questions about the others."""
-    to_engine = [name for name, each in ended.items() if each.is_whole and each.is_engines]
+    to_engine = [name for name, each in ended.items() if each.is_engines]
     to_matcher = [(name, each.lane) for name, each in ended.items() if each.is_whole]
     asked = [ask(name, each) for name, each in ended.items() if not each.is_whole]
     return [*recorded([*to_engine, *compared], to_matcher), *asked]

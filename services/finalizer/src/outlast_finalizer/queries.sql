@@ -1,7 +1,7 @@
 -- name: upsert_runs
 -- The latest word on each run of the batch; an earlier (rank, seq) changes nothing. Returns the runs that need a second
--- look: ended ones whose record lacks its payload (is_bare; of a durable run the history has it), and those whose missing payload came with an earlier word
--- (is_filling), and newly ended ones that a breaker counts (is_counted): where `counting` is 2, and where it is 1 and the
+-- look: ended ones whose record lacks its payload (is_bare; of a durable run the history has it), those whose missing
+-- payload came with an earlier word (is_filling), and newly ended ones that a breaker counts (is_counted): where `counting` is 2, and where it is 1 and the
 -- breaker has failures to clear. Its caller owns their lanes: nobody writes these rows between the look and the change.
 with n as materialized (
     select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
@@ -19,7 +19,8 @@ with n as materialized (
              counting, told_at, check_at, is_slotted)
 ), looked as materialized (
     select n.execution_id, n.finished_at is not null as is_end, n.payload is not null as brings_payload,
-        n.mode = 'workflow' and greatest(n.rank, b.rank) > 0 as is_durable, b.has_payload, b.is_ended, coalesce((b.rank, b.seq) < (n.rank, n.seq), true) as is_news,
+        n.mode = 'workflow' and n.rank > 0 as is_durable, b.has_payload, b.is_ended,
+        coalesce((b.rank, b.seq) < (n.rank, n.seq), true) as is_news,
         case n.counting when 2 then true when 1 then exists (
             select from breakers k
             where k.company_id = n.company_id and k.runbook_id = n.runbook_id and k.failures > 0
@@ -69,9 +70,8 @@ on conflict (execution_id) do nothing
 returning execution_id;
 
 -- name: finished_runs
--- Those of these runs that have ended: where they belong, whose they are, and whether the record lacks no payload.
-select execution_id, lane, company_id, runbook_id, mode, rank,
-    payload is not null or (mode = 'workflow' and rank > 0) as is_whole
+-- Those of these runs that have ended: where they belong, whose they are, and whether the record has a payload.
+select execution_id, lane, company_id, runbook_id, mode, rank, payload is not null as has_payload
 from runs where execution_id = any($1::uuid[]) and finished_at is not null;
 
 -- name: compared_runs

@@ -50,7 +50,7 @@ class Committed:
     """What a commit found."""
 
     bare: Collection[str] = ()
-    """Ended runs whose record has no payload yet."""
+    """Ended runs whose record lacks its payload yet."""
     new_comparisons: Collection[str] = ()
     breakers: Mapping[Key, BreakerState] = field(default_factory=dict[Key, BreakerState])
     """Those that opened, or were reset."""
@@ -109,7 +109,7 @@ class PostgresFinalizerStore:
     async def _record(
         self, connection: asyncpg.Connection, changes: Changes
     ) -> tuple[list[str], list[Outcome]]:
-        """The ended runs whose record has no payload, and the outcomes that count."""
+        """The ended runs whose record lacks its payload, and the outcomes that count."""
         rows = changes.rows
         found = await connection.fetch(self._queries["upsert_runs"], *_columns(rows, changes.outcomes))
         filling = {str(each["execution_id"]) for each in found if each["is_filling"]}
@@ -137,7 +137,7 @@ class PostgresFinalizerStore:
                 row["lane"],
                 row["company_id"],
                 row["runbook_id"],
-                row["is_whole"],
+                row["has_payload"],
                 row["mode"] == WORKFLOW and row["rank"] > DISPATCH_RANK,
             )
             for row in rows

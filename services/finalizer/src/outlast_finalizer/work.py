@@ -87,7 +87,7 @@ class FinalizerWork:
         for execution_id in committed.bare:
             known = changes.ended.get(execution_id)
             if known is not None:
-                changes.ended[execution_id] = known._replace(is_whole=False)
+                changes.ended[execution_id] = known._replace(has_payload=False)
         turn.outgoing += [*given_up(committed.given_up), *_answers(changes.ended, changes.compared)]
         _count(changes, committed)
 

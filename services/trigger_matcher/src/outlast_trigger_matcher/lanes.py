@@ -34,7 +34,7 @@ class _Origin(msgspec.Struct):
 
 
 class _Word(msgspec.Struct):
-    """As much of a lifecycle message as is read of all: most are the finalizer's, and they bring whole payloads."""
+    """As much of a lifecycle message as is read of all: most are the finalizer's, and many bring a payload."""
 
     type: str
     execution_id: str = ""

@@ -10,7 +10,7 @@ from outlast.runtime.service import Stop
 STUCK_SECONDS = 120.0
 """A loop that has not turned for so long is taken for dead: longer than any database or flush timeout."""
 FOLLOWER_LINGER_SECONDS = 0.025
-"""Of loops that write down what others have done: nobody waits for them, and a turn costs as much as ten messages."""
+"""Of loops that follow what others do: hardly anybody waits for them, and a turn costs as much as ten messages."""
 
 
 class Turning(Protocol):
