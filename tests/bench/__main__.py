@@ -21,7 +21,7 @@ from tests.bench.guarded import measure_gate
 from tests.bench.latency import EVENTS_PER_SECOND, SECONDS, Latencies, Pace, median, percentile
 from tests.bench.load import FINDINGS, PRODUCER, Figures, Storm, System
 from tests.bench.modes import measure_inline, measure_shadow
-from tests.bench.processes import cpu_by_process, line
+from tests.bench.processes import Spending
 from tests.bench.receiver import Receiver
 from tests.bench.recovery import measure_recovery
 from tests.bench.system import bring_up, import_findings, prepare, take_down
@@ -85,13 +85,13 @@ def measure(name: str, on: Bench) -> None:
         if not on.is_alone:
             bares.append(run_bare(on.system, on.dsn))
             said += f" bare {bares[-1].rate:.0f}/s {bares[-1].cpu_per_thousand:.2f} CPU-s/1000;"
-        before = cpu_by_process(on.folder)
+        spending = Spending(on.folder)
         with Gauge() as gauge:
             ours.append(storm.run(on.findings))
-        after = cpu_by_process(on.folder)
+        spent = spending.line(len(on.findings))
         said += f" ours {ours[-1].rate:.0f}/s {ours[-1].cpu_per_thousand:.2f} CPU-s/1000"
         print(f"{said} on a machine of slowness {gauge.slowness:.2f}", flush=True)
-        print(f"{name} round {number + 1} by process: {line(before, after, len(on.findings))}", flush=True)
+        print(f"{name} round {number + 1} by process: {spent}", flush=True)
     storm.close()
     if on.is_alone:
         return
@@ -111,16 +111,16 @@ def measure_latency(on: Bench, receiver: Receiver) -> None:
             bares.append(run_bare(on.system, on.dsn))
             said += f" bare p50 {bares[-1].p50_ms:.1f} p99 {bares[-1].p99_ms:.1f} ms;"
         first = number * count
-        before = cpu_by_process(on.folder)
+        spending = Spending(on.folder)
         ours.append(pace.run(on.findings[first : first + count]))
-        after = cpu_by_process(on.folder)
+        spent = spending.line(count)
         posts, records = ours[-1].first_post, ours[-1].recorded
         print(
             f"{said} first POST p50 {percentile(posts, 0.5):.1f} p99 {percentile(posts, 0.99):.1f} ms,"
             f" record p50 {percentile(records, 0.5):.1f} p99 {percentile(records, 0.99):.1f} ms",
             flush=True,
         )
-        print(f"B4 round {number + 1} by process: {line(before, after, count)}", flush=True)
+        print(f"B4 round {number + 1} by process: {spent}", flush=True)
     pace.close()
     middle, slow = (median([percentile(each.first_post, share) for each in ours]) for share in (0.5, 0.99))
     verdict = "met" if middle <= FIRST_POST_MS[0] and slow <= FIRST_POST_MS[1] else "missed"

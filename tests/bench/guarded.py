@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.load import COMPANY, PRODUCER, Driver, System, client
-from tests.bench.processes import cpu_by_process, line
+from tests.bench.processes import Spending
 from tests.bench.system import ok
 from tests.bench.watch import Said, Watch
 
@@ -103,18 +103,18 @@ def measure_gate(system: System, folder: Path) -> None:
     """Both storms, what each process spent on them, and the verdicts."""
     runbook = save(system, "bench-throttled", "throttled", THROTTLED)
     time.sleep(2)
-    before = cpu_by_process(folder)
+    spending = Spending(folder)
     thrown, throttled_rate = storm(system, runbook, "throttled")
-    print(f"B9 throttle by process: {line(before, cpu_by_process(folder), EVENTS)}", flush=True)
+    print(f"B9 throttle by process: {spending.line(EVENTS)}", flush=True)
     print(
         f"B9 throttle: {throttled_rate:.0f} decided/s, {len(thrown.started)} of {EVENTS} ran, allowed 1",
         flush=True,
     )
     runbook = save(system, "bench-slotted", "slotted", SLOTTED)
     time.sleep(2)
-    before = cpu_by_process(folder)
+    spending = Spending(folder)
     slotted, slotted_rate = storm(system, runbook, "slotted")
-    print(f"B9 concurrency by process: {line(before, cpu_by_process(folder), EVENTS)}", flush=True)
+    print(f"B9 concurrency by process: {spending.line(EVENTS)}", flush=True)
     print(
         f"B9 concurrency: {slotted_rate:.0f} decided/s, {len(slotted.started)} of {EVENTS} ran,"
         f" at most {slotted.most_at_once} at once, allowed 1",

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.bench.load import PRODUCER, Figures, Storm, System, client, runbook
-from tests.bench.processes import cpu_by_process, line
+from tests.bench.processes import Spending
 from tests.bench.receiver import Receiver
 from tests.bench.system import bring_up, import_findings, ok, prepare, take_down
 from tests.bench.verdict import judge
@@ -28,9 +28,9 @@ def measure_inline(
         for engine, figures in (("workflow", durable), ("inline", inline)):
             _switch(system, receiver.url, engine)
             storm.run(findings[:500])  # warm: the definition is known everywhere
-            before = cpu_by_process(folder)
+            spending = Spending(folder)
             figures.append(storm.run(findings))
-            spent = line(before, cpu_by_process(folder), len(findings))
+            spent = spending.line(len(findings))
             print(f"B3 round {number + 1} {engine} by process: {spent}", flush=True)
         print(
             f"B3 round {number + 1}: durable {durable[-1].rate:.0f}/s {durable[-1].cpu_per_thousand:.2f} CPU-s/1000;"

@@ -30,6 +30,18 @@ def cpu_by_process(folder: Path) -> dict[str, float]:
     return spent
 
 
+class Spending:
+    """What every process spends from here on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._before = cpu_by_process(folder)
+
+    def line(self, executions: int) -> str:
+        """CPU-seconds until now for a thousand of so many executions (see `line`)."""
+        return line(self._before, cpu_by_process(self._folder), executions)
+
+
 def line(before: Mapping[str, float], after: Mapping[str, float], executions: int) -> str:
     """CPU-seconds for a thousand executions: together, then the largest first; those below a hundredth unnamed."""
     spent = {name: (after[name] - before.get(name, 0.0)) / executions * 1000 for name in after}

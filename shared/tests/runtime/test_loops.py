@@ -1,4 +1,4 @@
-"""Running a loop: how often it turns, and when it is ready."""
+"""Running a loop: how often it turns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

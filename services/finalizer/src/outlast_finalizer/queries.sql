@@ -1,8 +1,9 @@
 -- name: upsert_runs
 -- The latest word on each run of the batch; an earlier (rank, seq) changes nothing. Returns the runs that need a second
 -- look: ended ones whose record lacks its payload (is_bare; of a durable run the history has it), those whose missing
--- payload came with an earlier word (is_filling), and newly ended ones that a breaker counts (is_counted): where `counting` is 2, and where it is 1 and the
--- breaker has failures to clear. Its caller owns their lanes: nobody writes these rows between the look and the change.
+-- payload came with an earlier word (is_filling), and newly ended ones that a breaker counts (is_counted): where
+-- `counting` is 2, and where it is 1 and the breaker has failures to clear. Its caller owns their lanes: nobody writes
+-- these rows between the look and the change.
 with n as materialized (
     select execution_id, company_id, runbook_id, runbook_name, runbook_version, definition_sha256, mode, status, rank, seq,
         event_source, event_id, event_type, event_time, lane, started_at, finished_at, payload, steps, error,

@@ -319,7 +319,7 @@ class _Interpreter(Turn):
         """
         started = self.state.started
         assert started is not None
-        gave_back = started.mode == "workflow" and started.origin.is_slotted and started.origin.releases_slot
+        gave_back = self.state.is_durable and started.origin.is_slotted and started.origin.releases_slot
         if gave_back and runbook is not None and next_action(runbook.actions, self.state) is not None:
             self.record(SlotAsked(activity_id=waited))
         else:

@@ -35,8 +35,6 @@ from outlast.history.events import (
     WorkflowStarted,
 )
 
-DURABLE = "workflow"
-"""The mode of runs whose history is stored, and has the payload for all who show the run."""
 ENGINE_RANK = 1
 """Lifecycle messages compare by (rank, seq): 0 = the dispatch row, 1 = history, 2 = the watchdog."""
 
@@ -209,7 +207,7 @@ def _started(state: Execution, started: WorkflowStarted) -> Started:
         rank=ENGINE_RANK,
         seq=1,
         at=state.started_at,
-        payload=UNSET if started.mode == DURABLE else started.payload,
+        payload=UNSET if state.is_durable else started.payload,
         chain=started.chain,
         origin=started.origin,
     )

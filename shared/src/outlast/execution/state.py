@@ -18,6 +18,8 @@ from outlast.history.events import (
 )
 from outlast.runbooks.documents import Json
 
+DURABLE = "workflow"
+"""The mode of a run whose history is stored, and has the payload for all who show the run."""
 SHADOW = "shadow"
 """The mode of a run that is the durable double of an inline run and does nothing outside."""
 
@@ -115,6 +117,11 @@ class Execution:
     compared_sequence: int = 0
     ended: End | None = None
     ended_at: datetime | None = None
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether its history is stored."""
+        return self.started is not None and self.started.mode == DURABLE
 
     @property
     def is_shadow(self) -> bool:

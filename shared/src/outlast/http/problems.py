@@ -132,7 +132,7 @@ def install_handlers(app: FastAPI) -> None:
         code = CODES.get(fault.status_code) or HTTPStatus(fault.status_code).name.lower()
         headers = dict(fault.headers or {})
         if fault.status_code == 405:
-            named = [each.strip() for each in headers.pop("Allow", "").split(",")]  # a set, in any order
+            named = headers.get("Allow", "").split(", ")  # of one route, and in any order
             headers["Allow"] = ", ".join(_allowed(app, request) or sorted(named))
         return problem_response(Problem(fault.status_code, code, str(fault.detail), headers=headers))
 
